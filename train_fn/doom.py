@@ -1,0 +1,10 @@
+"""Rules that end a trial early, judged on its curve."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class DoomConfig:
+    """Parameters of the doom rules."""
+
+    enabled: bool = True
