@@ -1,0 +1,75 @@
+"""The facts a search writes down as they happen.
+
+The ledger is the one truth of a search: progress, summary, MLflow, the rungs and a continued search are all
+computed from these events, in this order, and from nothing else.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from search.halving import Decision
+from spaces.experiment import ParamValue
+from train_fn.report import Outcome, Report
+
+
+@dataclass(frozen=True)
+class SearchStarted:
+    """The command began, for the first time or again."""
+
+    time: float
+    experiment: Mapping[str, object]
+    """The resolved experiment as JSON-able values (`spaces.describe.describe`)."""
+    profile: str
+    data_key: str
+    git_commit: str
+    base_eval_nll: float
+    base_eval_stderr: float
+
+
+@dataclass(frozen=True)
+class TrialStarted:
+    """A slot took up a trial; `attempt` counts from 0."""
+
+    time: float
+    trial: int
+    attempt: int
+    params: Mapping[str, ParamValue]
+    """Sampled values by dotted path."""
+    config: Mapping[str, object]
+    """The whole `TrainConfig`, nested."""
+
+
+@dataclass(frozen=True)
+class Reported:
+    """A window of a trial arrived."""
+
+    time: float
+    report: Report
+
+
+@dataclass(frozen=True)
+class Decided:
+    """The halving judged a trial at a rung."""
+
+    time: float
+    decision: Decision
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A trial ended, for whatever reason."""
+
+    time: float
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class SearchEnded:
+    """The command ended: `finished`, `interrupted` or `failed`."""
+
+    time: float
+    status: str
+    wall_s: float
+
+
+Event = SearchStarted | TrialStarted | Reported | Decided | Ended | SearchEnded

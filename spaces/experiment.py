@@ -1,0 +1,109 @@
+"""An experiment: what is tried, for how long, and on what.
+
+An experiment is a function that returns one of these values (`spaces.exp4.experiment`); there is no other
+configuration language. The search reads it and never writes it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from optuna.distributions import BaseDistribution
+
+from train_fn.config import TrainConfig, check
+
+Profile = Literal["cluster", "laptop"]
+ParamValue = str | int | float | bool
+
+
+@dataclass(frozen=True)
+class BudgetConfig:
+    """How much the search may spend."""
+
+    trials: int = 16
+
+    def __post_init__(self) -> None:
+        check(self.trials >= 1, "budget.trials", self.trials, "must be at least 1", "set it to 16")
+
+
+@dataclass(frozen=True)
+class HalvingConfig:
+    """Asynchronous successive halving (Li et al. 2020, arXiv:1810.05934) with tokens seen as its clock."""
+
+    eta: int = 3
+    """One trial in `eta` goes on from a rung."""
+    first_rung_tokens: int = 10_000
+    brackets: int = 1
+    """Bracket b starts at rung b, so its trials get eta**b times the first rung before they are judged."""
+    noise_band: float = 1.0
+    """A trial within this many standard errors of the cutoff is not stopped; 0 is plain halving."""
+    extra_survivors: float = 0.25
+    """Survivors through the noise band, at most this fraction of a rung's arrivals."""
+
+    def __post_init__(self) -> None:
+        check(self.eta >= 2, "halving.eta", self.eta, "must be at least 2", "set it to 3")
+        rung = self.first_rung_tokens
+        check(rung >= 1, "halving.first_rung_tokens", rung, "must be at least 1", "set it to 10000")
+        check(self.brackets >= 1, "halving.brackets", self.brackets, "must be at least 1", "set it to 1")
+        check(self.noise_band >= 0, "halving.noise_band", self.noise_band, "must be 0 or more", "set it to 1")
+        extra = self.extra_survivors
+        check(0 <= extra <= 1, "halving.extra_survivors", extra, "must be in [0, 1]", "set it to 0.25")
+
+
+@dataclass(frozen=True)
+class SamplerConfig:
+    """How Optuna proposes the next trial."""
+
+    kind: Literal["tpe", "gp", "random"] = "tpe"
+    startup_trials: int = 8
+    """Trials drawn at random before the model of the sampler is used; known good points count."""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class ResourcesConfig:
+    """What one slot takes, and how many slots there are."""
+
+    slots: int = 0
+    """Trials at the same time; 0 takes as many as fit the cluster."""
+    ranks_per_slot: int = 1
+    cpus_per_rank: float = 1.0
+    gpus_per_rank: float = 0.0
+    gpu_memory_gib: float = 0.0
+    """Memory of one GPU, for the plan; 0 asks the machine (and is unknown without one)."""
+
+    def __post_init__(self) -> None:
+        check(self.slots >= 0, "resources.slots", self.slots, "must be 0 (as many as fit) or more", "set it to 0")
+        ranks = self.ranks_per_slot
+        check(ranks >= 1, "resources.ranks_per_slot", ranks, "must be at least 1", "set it to 1")
+        cpus = self.cpus_per_rank
+        check(cpus > 0, "resources.cpus_per_rank", cpus, "must be above 0", "set it to 1")
+        gpus = self.gpus_per_rank
+        check(gpus >= 0, "resources.gpus_per_rank", gpus, "must be 0 or more", "set it to 0 or 1")
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """Where the figures go."""
+
+    uri: str = ""
+    """MLflow tracking address; empty is MLFLOW_TRACKING_URI, or else an sqlite file in the storage folder."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What to try: the base of every trial, the space around it, the budget and the resources."""
+
+    name: str
+    profile: Profile
+    description: str
+    base: TrainConfig
+    space: Mapping[str, BaseDistribution]
+    """Dotted path into `TrainConfig` -> what may stand there."""
+    known_good: tuple[Mapping[str, ParamValue], ...] = ()
+    """Points tried first; paths they do not name are sampled."""
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
+    halving: HalvingConfig = field(default_factory=HalvingConfig)
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    resources: ResourcesConfig = field(default_factory=ResourcesConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
