@@ -1,0 +1,102 @@
+"""What every command of the search shares: its arguments, its environment, and how an error looks."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from search.cluster import find_address, local_machine
+from spaces.experiment import Experiment, Profile
+from spaces.load import load_experiment
+from spaces.override import override
+from train_fn.errors import InputError
+
+EXIT_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+Say = Callable[[str], None]
+
+
+def experiment_parser(description: str) -> argparse.ArgumentParser:
+    """Return a parser with the arguments that name an experiment and change it."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("experiment", help="name of an experiment in spaces/, for example exp4")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="PATH=VALUE", dest="settings",
+        help="change a field, for example --set optim.lr=1e-5; may be given again",
+    )  # fmt: skip
+    parser.add_argument("--profile", choices=("cluster", "laptop"), help="what to run on; default: what is there")
+    parser.add_argument("--storage", type=Path, default=Path("runs"), metavar="DIR", help="default: runs")
+    parser.add_argument("--address", default="", help="address of a running Ray cluster; default: RAY_ADDRESS")
+    return parser
+
+
+def resolve(args: argparse.Namespace, say: Say = print) -> Experiment:
+    """Return the experiment the arguments name, under the profile that fits, with its changes applied.
+
+    Args:
+        args: Parsed by a parser of `experiment_parser`.
+        say: Receives the line that tells which profile was taken, and why.
+    """
+    address = find_address(args.address)
+    profile: Profile
+    if args.profile:
+        profile = args.profile
+        say(f"profile: {profile} (asked for)")
+    elif address:
+        profile = "cluster"
+        say(f"profile: cluster (Ray at {address})")
+    elif any(node.gpus for node in local_machine().nodes):
+        profile = "cluster"
+        say("profile: cluster (this machine has a GPU)")
+    else:
+        profile = "laptop"
+        large = load_experiment(args.experiment, "cluster")
+        ranks = large.resources.ranks_per_slot
+        say(
+            f"profile: laptop, because this command starts Ray on a machine without a GPU. On a cluster it would "
+            f"run {large.budget.trials} trials of {large.base.model.path} with {large.base.run.max_tokens:,} "
+            f"tokens each on {ranks} GPUs per trial (--profile cluster --plan shows it)."
+        )
+    return override(load_experiment(args.experiment, profile), args.settings)
+
+
+def prepare_environment() -> None:
+    """Set what the libraries read from the environment, unless the user already did.
+
+    Must run before ray, torch, deepspeed or mlflow is imported.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # two threads made the same step eight times slower
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # we fork; the tokenizer's threads do not survive it
+    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # search.tracking writes the figures
+    os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # relative source paths mean the user's folder
+    os.environ.setdefault("TUNE_WARN_THRESHOLD_S", "30")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("DO_NOT_TRACK", "true")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("DS_IGNORE_CUDA_DETECTION", "1")
+    if not any(node.gpus for node in local_machine().nodes):
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+
+
+def run_command(main: Callable[[], int]) -> None:
+    """Run a command and exit with its code; an `InputError` becomes one line and code 2.
+
+    Ctrl-C before there is anything to keep exits with 130 as well.
+    """
+    try:
+        code = main()
+    except InputError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        code = EXIT_INPUT
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        code = EXIT_INTERRUPTED
+    sys.stdout.flush()
+    sys.exit(code)

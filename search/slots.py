@@ -1,0 +1,127 @@
+"""A slot: one Tune actor that trains one trial after another on the same long-lived worker group.
+
+Starting a process group, importing the libraries and loading data and weights takes tens of seconds; training a
+small trial takes two. So the worker group is started once per slot and trials are handed to it.
+"""
+
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import train, tune
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from search.mailbox import Mailbox
+from spaces.experiment import ResourcesConfig
+from spaces.space import apply
+from train_fn.assignment import Assignment
+from train_fn.config import TrainConfig
+from train_fn.report import Evaluation, Outcome, Report
+from train_fn.worker import work
+
+SLOT_CPUS = 0.01
+"""Logical CPUs of the slot actor itself: it waits nearly all the time."""
+MAX_ATTEMPTS = 3
+_CLOSE_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True)
+class SlotSettings:
+    """What every trial of a search shares."""
+
+    base: TrainConfig
+    resources: ResourcesConfig
+    prepared: str
+    trials_folder: str
+    cache: str
+    ray_folder: str
+
+
+class Slot(tune.Trainable):
+    """One place where trials run, one after another."""
+
+    def setup(self, config: dict[str, Any], settings: SlotSettings) -> None:
+        """Start the worker group and hand it the first trial."""
+        self._free_since = time.time()
+        self._settings = settings
+        self._tickets = 0
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        actor = ray.remote(num_cpus=0, scheduling_strategy=here)(Mailbox)
+        self._mailbox = actor.remote(MAX_ATTEMPTS)
+        self._submit(config)
+        self._group = threading.Thread(target=self._run_workers, name="worker-group", daemon=True)
+        self._group.start()
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Hand the next trial to the running worker group."""
+        self._submit(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Wait for the next message of the workers and pass it on to Tune."""
+        message = ray.get(self._mailbox.take.remote())
+        self._free_since = time.time()
+        match message:
+            case Report():
+                return {"report": message}
+            case Outcome():
+                return {"outcome": message, "done": True}
+            case Evaluation():
+                return {"baseline": message}
+        raise AssertionError(f"unknown message {message!r}")
+
+    def cleanup(self) -> None:
+        """Let the workers go home; what does not go is ended with the actor."""
+        ray.get(self._mailbox.close.remote())
+        self._group.join(_CLOSE_TIMEOUT_S)
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Save nothing: a trial's checkpoints lie in its own folder."""
+
+    def load_checkpoint(self, checkpoint: object) -> None:
+        """Load nothing."""
+
+    def _submit(self, config: dict[str, Any]) -> None:
+        self._tickets += 1
+        number = int(config["trial"])
+        settings = self._settings
+        assignment = Assignment(
+            ticket=self._tickets,
+            trial=number,
+            config=apply(settings.base, config["params"]),
+            prepared=settings.prepared,
+            workspace=str(Path(settings.trials_folder) / f"{number:04d}"),
+            cache=settings.cache,
+            assigned_at=self._free_since,
+        )
+        ray.get(self._mailbox.submit.remote(assignment))
+
+    def _run_workers(self) -> None:
+        resources = self._settings.resources
+        per_worker = {"CPU": resources.cpus_per_rank}
+        if resources.gpus_per_rank:
+            per_worker["GPU"] = resources.gpus_per_rank
+        trainer = TorchTrainer(
+            work,
+            train_loop_config={"mailbox": self._mailbox},
+            torch_config=TorchConfig(backend="nccl" if resources.gpus_per_rank else "gloo"),
+            scaling_config=train.ScalingConfig(
+                num_workers=resources.ranks_per_slot,
+                use_gpu=resources.gpus_per_rank > 0,
+                resources_per_worker=per_worker,
+                placement_strategy="PACK",
+            ),
+            run_config=train.RunConfig(
+                name=f"slot-{ray.get_runtime_context().get_actor_id()[:12]}",
+                storage_path=self._settings.ray_folder,
+                failure_config=train.FailureConfig(max_failures=-1),
+            ),
+        )
+        try:
+            trainer.fit()
+        except Exception as error:  # the thread's end must be seen by the slot, whatever ended it
+            ray.get(self._mailbox.fail.remote(f"the worker group of the slot ended: {error}"))

@@ -1,0 +1,105 @@
+"""`--set path=value`: typed changes to an experiment from the command line."""
+
+import types
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Literal, Union, get_args, get_origin
+
+from spaces.experiment import Experiment
+from spaces.paths import field_type, leaves, nearest, replace_all
+from train_fn.errors import InputError
+
+_OWN = ("budget", "halving", "sampler", "resources", "tracking")
+_BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+def parse(text: str, kind: Any, path: str) -> Any:
+    """Turn the text of a command line into a value of a field's type.
+
+    Tuples are written with commas; an empty text is the empty tuple.
+
+    Raises:
+        InputError: The text is no value of that type.
+    """
+    origin, args = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        for choice in args:
+            if text == str(choice):
+                return choice
+        known = [str(choice) for choice in args]
+        raise InputError(f"{path} = {text!r} is not one of {', '.join(known)}{_guess(text, known)}")
+    if origin in (Union, types.UnionType) and type(None) in args:
+        (inner,) = (a for a in args if a is not type(None))
+        return None if text in ("", "none") else parse(text, inner, path)
+    if origin is tuple:
+        return tuple(parse(part, args[0], path) for part in text.split(",") if part)
+    if kind is bool:
+        if text.lower() not in _BOOLEANS:
+            raise InputError(f"{path} = {text!r} is not a boolean; write true or false")
+        return _BOOLEANS[text.lower()]
+    try:
+        return _whole(text) if kind is int else kind(text)
+    except ValueError:
+        names = {int: "a whole number", float: "a number"}
+        raise InputError(f"{path} = {text!r} is not {names[kind]}; write one, for example 64") from None
+
+
+def _whole(text: str) -> int:
+    """Read 100000, 100_000 or 1e5; refuse 1.5."""
+    try:
+        return int(text)
+    except ValueError:
+        number = float(text)
+        if not number.is_integer():
+            raise
+        return int(number)
+
+
+def _guess(text: str, known: list[str]) -> str:
+    hint = nearest(text, known)
+    return hint if "did you mean" in hint else ""
+
+
+def override(experiment: Experiment, settings: Sequence[str]) -> Experiment:
+    """Return the experiment with every `path=value` of `settings` applied.
+
+    A path begins with a group of the experiment (`budget.trials`) or of its base configuration (`optim.lr`).
+    Fixing a path that is searched takes it out of the space, and out of the known good points.
+
+    Raises:
+        InputError: A setting is no `path=value`, names no field, or breaks a rule.
+    """
+    own: dict[str, object] = {}
+    base: dict[str, object] = {}
+    for setting in settings:
+        path, equals, text = setting.partition("=")
+        path = path.strip()
+        if not equals:
+            raise InputError(f"--set {setting!r} has no '='; write --set optim.lr=1e-5")
+        target: object = experiment if path.split(".")[0] in _OWN else experiment.base
+        changes = own if target is experiment else base
+        changes[path] = parse(text.strip(), _type_of(experiment, target, path), path)
+    space = {path: d for path, d in experiment.space.items() if path not in base}
+    points = tuple({p: v for p, v in point.items() if p not in base} for point in experiment.known_good)
+    changed = replace(experiment, base=replace_all(experiment.base, base), space=space, known_good=points)
+    return replace_all(changed, own)
+
+
+def _type_of(experiment: Experiment, target: object, path: str) -> Any:
+    known = [name for name, _ in leaves(experiment.base)]
+    for group in _OWN:
+        known += [name for name, _ in leaves(getattr(experiment, group), f"{group}.")]
+    if path not in known:
+        raise InputError(f"--set {path}: there is no such field{_near_path(path, known)}")
+    return field_type(target, path)
+
+
+def _near_path(path: str, known: list[str]) -> str:
+    hint = _guess(path, known)
+    if hint:
+        return hint
+    same_end = [name for name in known if name.split(".")[-1] == path.split(".")[-1]]
+    if same_end:
+        return f"; did you mean {same_end[0]!r}?"
+    groups = sorted({name.split(".")[0] for name in known})
+    return f"; groups are {', '.join(groups)} (all fields: --plan)"

@@ -1,0 +1,60 @@
+"""The search space: dotted paths into `TrainConfig`, each with an `optuna.distributions` value."""
+
+from collections.abc import Mapping
+
+from optuna.distributions import BaseDistribution
+
+from spaces.experiment import Experiment, ParamValue
+from spaces.paths import field_type, replace_all
+from train_fn.config import TrainConfig
+from train_fn.errors import InputError
+
+
+def apply(base: TrainConfig, params: Mapping[str, ParamValue]) -> TrainConfig:
+    """Return the complete configuration of one trial: `base` with the sampled values in their places.
+
+    Raises:
+        InputError: A path names no field, or the values break a rule of the configuration.
+    """
+    return replace_all(base, dict(params))
+
+
+def check_space(experiment: Experiment) -> None:
+    """Refuse a space that cannot be searched, before anything starts.
+
+    Raises:
+        InputError: The space is empty, names a field that does not exist, holds values that the configuration
+            refuses, or does not contain a known good point.
+    """
+    if not experiment.space:
+        raise InputError(
+            f"space of {experiment.name} is empty: there is nothing to search; "
+            "add a path to its space, or run one trial with `python -m search.trial`"
+        )
+    for path, distribution in experiment.space.items():
+        field_type(experiment.base, path)
+        for value in _ends(distribution):
+            apply(experiment.base, {path: value})
+    for point in experiment.known_good:
+        for path, value in point.items():
+            if path not in experiment.space:
+                raise InputError(f"known good point {dict(point)}: {path!r} is not in the space; add it or drop it")
+            if not contains(experiment.space[path], value):
+                raise InputError(
+                    f"known good point {path} = {value!r} lies outside {experiment.space[path]}; widen the space"
+                )
+
+
+def contains(distribution: BaseDistribution, value: ParamValue) -> bool:
+    """Return whether `value` lies in `distribution`."""
+    try:
+        return bool(distribution._contains(distribution.to_internal_repr(value)))
+    except ValueError:
+        return False
+
+
+def _ends(distribution: BaseDistribution) -> tuple[ParamValue, ...]:
+    """Return the extreme values of a distribution: what holds for them holds between."""
+    if hasattr(distribution, "choices"):
+        return tuple(distribution.choices)
+    return (distribution.low, distribution.high)  # type: ignore[attr-defined]

@@ -1,0 +1,28 @@
+"""What a worker is told to train, and what it may answer."""
+
+from dataclasses import dataclass
+
+from train_fn.config import TrainConfig
+from train_fn.report import Evaluation, Outcome, Report
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A trial for the workers of a slot."""
+
+    ticket: int
+    """Counts the assignments of a slot from 1; a report carries it back."""
+    trial: int
+    config: TrainConfig
+    prepared: str
+    """Folder of the prepared data."""
+    workspace: str
+    """Folder of the trial."""
+    cache: str
+    """Folder of what trials share: the evaluation of the base model."""
+    assigned_at: float
+    """Unix time at which the slot was free for this trial."""
+
+
+Message = Report | Outcome | Evaluation
+"""What workers send; a bare evaluation is that of the untouched base model."""
