@@ -1,0 +1,132 @@
+"""Real but tiny things that train in a moment: examples in memory, random models of each architecture."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
+
+from train_fn.config import DataConfig, EngineConfig, ModelConfig, OptimConfig, RunConfig, TrainConfig
+from train_fn.model import BaseModel
+
+VOCABULARY = 61
+
+
+@dataclass(frozen=True)
+class ToyExamples:
+    rows: tuple[np.ndarray, ...]
+    prompt_lengths: np.ndarray
+    sources: np.ndarray
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.array([len(row) for row in self.rows], np.int32)
+
+    def tokens(self, i: int) -> np.ndarray:
+        return self.rows[i]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True)
+class ToyPrepared:
+    train: ToyExamples
+    eval: ToyExamples
+    key: str = "toy"
+
+
+def toy_examples(count: int, seed: int = 0, longest: int = 24, sources: int = 1) -> ToyExamples:
+    """Counting sequences with noise: learnable, so that a loss falls."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(4, longest + 1, count)
+    rows = tuple(
+        ((rng.integers(1, VOCABULARY) + np.arange(n) * rng.integers(1, 4)) % (VOCABULARY - 1) + 1).astype(np.int32)
+        for n in lengths
+    )
+    prompts = np.array([rng.integers(1, n - 1) for n in lengths], np.int32)
+    return ToyExamples(rows, prompts, (np.arange(count) % sources).astype(np.int16))
+
+
+def toy_prepared(sources: int = 1) -> ToyPrepared:
+    return ToyPrepared(toy_examples(200, 1, sources=sources), toy_examples(24, 2))
+
+
+TINY: dict[str, dict[str, Any]] = {
+    "gpt_neox": dict(num_attention_heads=4, intermediate_size=64, rotary_pct=0.25, max_position_embeddings=64),
+    "gptj": dict(n_embd=32, n_layer=2, n_head=4, rotary_dim=4, n_positions=64, n_inner=64),
+    "llama": dict(num_attention_heads=4, num_key_value_heads=2, intermediate_size=64),
+    "qwen2": dict(num_attention_heads=4, num_key_value_heads=2, intermediate_size=64, tie_word_embeddings=True),
+    "qwen3": dict(num_attention_heads=4, num_key_value_heads=2, intermediate_size=64, head_dim=8),
+    "mistral": dict(num_attention_heads=4, num_key_value_heads=2, intermediate_size=64, sliding_window=5),
+    "gemma": dict(num_attention_heads=4, num_key_value_heads=1, intermediate_size=64, head_dim=8),
+    "gemma2": dict(
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=64,
+        head_dim=8,
+        sliding_window=5,
+        query_pre_attn_scalar=8,
+        attn_logit_softcapping=2.0,
+        final_logit_softcapping=1.5,
+    ),
+    "gemma3_text": dict(
+        num_attention_heads=4,
+        num_key_value_heads=1,
+        intermediate_size=64,
+        head_dim=8,
+        sliding_window=5,
+        query_pre_attn_scalar=8,
+        layer_types=["sliding_attention", "full_attention"],
+    ),
+}
+
+
+def toy_config(kind: str = "gpt_neox") -> PretrainedConfig:
+    sizes = {} if kind == "gptj" else {"hidden_size": 32, "num_hidden_layers": 2}
+    special = {"pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 0}
+    return AutoConfig.for_model(kind, vocab_size=VOCABULARY, **sizes, **special, **TINY[kind])
+
+
+def toy_model(kind: str = "gpt_neox", seed: int = 0) -> torch.nn.Module:
+    """Weights far from the usual small ones, so that caps and windows matter."""
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(toy_config(kind), attn_implementation="eager", dtype=torch.float32)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(6)
+            elif name.endswith("bias"):
+                parameter.normal_(0, 0.1)
+    return model.eval()
+
+
+def toy_base(kind: str = "gpt_neox", seed: int = 0) -> BaseModel:
+    model = toy_model(kind, seed)
+    tied = set(model.all_tied_weights_keys) & set(model.state_dict())
+    state = {k: v.clone() for k, v in model.state_dict().items() if k not in tied}
+    return BaseModel(model.config, state, f"toy-{kind}-{seed}", sum(t.numel() for t in state.values()))
+
+
+def toy_train_config(**changes: Any) -> TrainConfig:
+    """`toy_train_config(optim__lr=0.1)` changes `optim.lr`."""
+    config = TrainConfig(
+        model=ModelConfig(),
+        data=DataConfig(max_example_tokens=24),
+        optim=OptimConfig(lr=3e-3, effective_batch_size=8),
+        engine=EngineConfig(max_tokens_per_micro_batch=64),
+        run=RunConfig(max_tokens=2000, window_tokens=500),
+    )
+    for path, value in changes.items():
+        group, name = path.split("__")
+        part = dataclasses.replace(getattr(config, group), **{name: value})
+        config = dataclasses.replace(config, **{group: part})
+    return config
+
+
+def save_toy_model(folder: Path, kind: str = "gpt_neox") -> Path:
+    toy_model(kind).save_pretrained(folder)
+    return folder

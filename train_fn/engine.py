@@ -1,0 +1,174 @@
+"""The DeepSpeed engine of a trial, and one optimizer step on it."""
+
+import gc
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import deepspeed
+import torch
+from deepspeed.utils import logger as deepspeed_logger
+from torch import Tensor, nn
+
+from train_fn.batches import Examples, StepPlan, build_micro_batch
+from train_fn.config import Objective, TrainConfig
+from train_fn.loss import inputs_on
+from train_fn.precision import Chosen
+
+NO_CLIPPING = math.inf
+
+
+class LossScaleExhaustedError(Exception):
+    """The dynamic loss scale is at its minimum and the gradients still overflow."""
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a step leaves behind. Tensors stay on the device until the window ends."""
+
+    loss: Tensor
+    """This rank's part of the step's loss; the sum over ranks is the loss."""
+    grad_norm: Tensor | float
+    loss_scale: float
+    """0 when the precision has none."""
+    overflowed: bool
+
+
+def deepspeed_config(config: TrainConfig, precision: Chosen, device: torch.device) -> dict[str, Any]:
+    """Return DeepSpeed's configuration of a trial.
+
+    Stage 0 in 16 bits runs as ZeRO stage 1, which computes the same step: DeepSpeed 0.19.8 neither scales
+    the loss of stage 0 in `engine.backward` nor accumulates its gradients in fp32.
+    """
+    optim, engine = config.optim, config.engine
+    stage = effective_stage(config, precision)
+    adam: dict[str, Any] = {
+        "lr": optim.lr,
+        "betas": [optim.beta1, optim.beta2],
+        "eps": optim.eps,
+        "weight_decay": optim.weight_decay,
+        "torch_adam": True,
+        "fused": True,
+    }
+    zero: dict[str, Any] = {"stage": stage}
+    if device.type == "cpu":
+        zero["overlap_comm"] = False  # needs streams
+    if stage > 0 and engine.offload_optimizer:
+        zero["offload_optimizer"] = {"device": "cpu"}
+        if device.type == "cuda":
+            adam = {k: v for k, v in adam.items() if k not in ("torch_adam", "fused")}  # DeepSpeedCPUAdam
+    settings: dict[str, Any] = {
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "steps_per_print": None,
+        "gradient_clipping": optim.clip_norm if stage > 0 else 0.0,
+        "optimizer": {"type": "AdamW", "params": adam},
+        "zero_optimization": zero,
+        "zero_force_ds_cpu_optimizer": False,
+    }
+    if precision == "bf16":
+        settings["bf16"] = {"enabled": True}
+    if precision == "fp16":
+        settings["fp16"] = {
+            "enabled": True,
+            "loss_scale": 0,
+            "initial_scale_power": engine.initial_scale_power,
+            "loss_scale_window": engine.loss_scale_window,
+            "hysteresis": engine.hysteresis,
+            "min_loss_scale": engine.min_loss_scale,
+        }
+    if precision != "fp32":
+        settings["data_types"] = {"grad_accum_dtype": "fp32"}
+    return settings
+
+
+def effective_stage(config: TrainConfig, precision: Chosen) -> int:
+    """Return the ZeRO stage that runs: 16 bits need at least stage 1, see `deepspeed_config`."""
+    return config.engine.zero_stage if precision == "fp32" else max(config.engine.zero_stage, 1)
+
+
+class Engine:
+    """A DeepSpeed engine that steps as DESIGN 4 says.
+
+    Args:
+        module: Answers with the weighted sum of token losses, see `PackedLoss`.
+        config: The trial.
+        precision: What to train in.
+        device: Where to train.
+    """
+
+    def __init__(self, module: nn.Module, config: TrainConfig, precision: Chosen, device: torch.device) -> None:
+        deepspeed_logger.setLevel("ERROR")  # its warnings repeat what the settings above say on purpose
+        # DeepSpeed's shared-memory collectives need a compiler for half a minute and mix up two groups on a machine
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+        trainable = [p for p in module.parameters() if p.requires_grad]
+        settings = deepspeed_config(config, precision, device)
+        warnings.filterwarnings("ignore", message=".*torch.distributed.*is deprecated", category=FutureWarning)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self.deepspeed, *_ = deepspeed.initialize(
+                model=module, model_parameters=trainable, config=settings
+            )
+        self.device = device
+        self.stage = effective_stage(config, precision)
+        self._trainable = trainable
+        self._scaled = precision == "fp16"
+        self._clip_norm = config.optim.clip_norm or NO_CLIPPING
+
+    @property
+    def skipped_steps(self) -> int:
+        """Steps that overflowed since the trial began."""
+        return int(self.deepspeed.skipped_steps)
+
+    def step(self, examples: Examples, plan: StepPlan, objective: Objective, lr: float) -> StepResult:
+        """Take one optimizer step.
+
+        Raises:
+            LossScaleExhaustedError: See there.
+        """
+        for group in self.deepspeed.optimizer.param_groups:
+            group["lr"] = lr
+        world_size = torch.distributed.get_world_size()
+        loss = torch.zeros((), device=self.device)
+        last = len(plan.micro_batches) - 1
+        for j, members in enumerate(plan.micro_batches):
+            batch = build_micro_batch(examples, members, objective, plan)
+            self.deepspeed.set_gradient_accumulation_boundary(j == last)
+            part = self.deepspeed(**inputs_on(batch, self.device), head_chunks=plan.head_chunks[j])
+            # DeepSpeed averages gradients over ranks, the weights already divide by the whole step's tokens
+            self.deepspeed.backward(part * world_size, scale_wrt_gas=False)
+            loss += part.detach()
+        scale = float(self.deepspeed.optimizer.loss_scale) if self._scaled else 0.0
+        skipped = self.skipped_steps
+        norm: Tensor | float | None = None
+        if self.stage == 0:
+            norm = nn.utils.clip_grad_norm_(self._trainable, self._clip_norm)
+        self._apply()
+        if norm is None:
+            norm = self.deepspeed.get_global_grad_norm()
+        assert norm is not None
+        return StepResult(loss, norm, scale, self.skipped_steps > skipped)
+
+    def _apply(self) -> None:
+        try:
+            self.deepspeed.step()
+        except Exception as error:  # DeepSpeed raises a bare Exception here; all else goes on
+            if "loss scale already at minimum" not in str(error):
+                raise
+            raise LossScaleExhaustedError(str(error)) from error
+
+    def destroy(self) -> None:
+        """Release hooks and memory; the engine is of no use afterwards."""
+        self.deepspeed.destroy()
+        self._trainable = []
+        del self.deepspeed
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def gathered(parameters: Sequence[nn.Parameter]) -> Any:
+    """Return a context in which ZeRO-3 parameters are whole on every rank; any other ones are already."""
+    return deepspeed.zero.GatheredParameters(list(parameters))

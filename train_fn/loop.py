@@ -1,0 +1,285 @@
+"""One trial, from its first step to its outcome."""
+
+import dataclasses
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import distributed
+
+from train_fn import checkpoint
+from train_fn.batches import Order, plan_step
+from train_fn.config import TrainConfig
+from train_fn.curve import Curve
+from train_fn.doom import Verdict, judge
+from train_fn.engine import Engine, LossScaleExhaustedError
+from train_fn.evaluate import evaluate
+from train_fn.loss import PackedLoss
+from train_fn.model import BaseModel, fresh_model
+from train_fn.precision import DTYPES, choose_precision
+from train_fn.report import Evaluation, Outcome, Report, Status
+from train_fn.schedule import learning_rate
+from train_fn.window import Step, Window, fetch_window
+
+if TYPE_CHECKING:
+    from train_fn.prepare import Prepared
+
+Emit = Callable[[Report], bool]
+
+
+@dataclass
+class Progress:
+    """Where a trial stands; kept in its checkpoints."""
+
+    tokens_seen: int = 0
+    steps: int = 0
+    examples_taken: int = 0
+    overflow_steps: int = 0
+    evaluations: int = 0
+    """Marks of `run.eval_at_tokens` that are behind."""
+    train_s: float = 0.0
+    start_overhead_s: float = 0.0
+    eval_nll: float | None = None
+    eval_nll_stderr: float | None = None
+
+
+def train(
+    config: TrainConfig,
+    trial: int,
+    prepared: "Prepared",
+    base: BaseModel,
+    workspace: Path,
+    emit: Emit,
+    started_at: float,
+) -> Outcome | None:
+    """Train one trial, or take it up from its newest checkpoint.
+
+    Runs on every rank of the process group; without one it makes a group of this process alone.
+
+    Args:
+        config: The trial, complete.
+        trial: Its number.
+        prepared: Tokenised training and held-out examples.
+        base: The base model.
+        workspace: The trial's folder: `checkpoints/` while it runs, `weights/` once it has finished.
+        emit: Called on rank 0 with the report of each window; False says that nobody wants the trial any more.
+        started_at: `time.time()` at which the trial was assigned.
+
+    Returns:
+        How the trial ended, or None when `emit` said False. The same on all ranks.
+
+    Raises:
+        InputError: The device cannot do what the configuration asks for.
+    """
+    device = _device()
+    _join_group(device)
+    precision, reason = choose_precision(config.engine.precision, device)
+    if distributed.get_rank() == 0:
+        print(f"trial {trial}: {reason}", flush=True)
+    torch.manual_seed(config.run.seed)  # the same adapters on all ranks ...
+    module = PackedLoss(fresh_model(base, config, DTYPES[precision], device))
+    torch.manual_seed(config.run.seed + distributed.get_rank())  # ... but not the same dropout
+    engine = Engine(module, config, precision, device)
+    del module
+    try:
+        run = _Run(config, trial, prepared, workspace, emit, started_at, engine)
+        outcome = run.train()
+        if outcome.status == "finished":
+            folder = workspace / "weights"
+            checkpoint.export_weights(engine, base, config, DTYPES[precision], folder)
+            outcome = dataclasses.replace(outcome, checkpoint=str(folder))
+        if distributed.get_rank() == 0:
+            checkpoint.remove(workspace)
+        return outcome
+    except _UnwantedError:
+        return None
+    finally:
+        engine.destroy()
+
+
+class _UnwantedError(Exception):
+    """Nobody wants the trial any more."""
+
+
+def _device() -> torch.device:
+    if torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu")
+
+
+def _join_group(device: torch.device) -> None:
+    if not distributed.is_initialized():
+        os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed refuses to start without it
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        distributed.init_process_group(backend, store=distributed.HashStore(), rank=0, world_size=1)
+
+
+def _from_rank_0(value: Any) -> Any:
+    """Return rank 0's value on every rank."""
+    if distributed.get_world_size() == 1:
+        return value
+    box = [value]
+    distributed.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+class _Run:
+    """The trial while it runs: holds what all windows share."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        trial: int,
+        prepared: "Prepared",
+        workspace: Path,
+        emit: Emit,
+        started_at: float,
+        engine: Engine,
+    ) -> None:
+        self.config, self.trial, self.prepared = config, trial, prepared
+        self.workspace, self.emit, self.started_at, self.engine = workspace, emit, started_at, engine
+        self.order = Order(prepared.train.sources, config.data.weights, config.run.seed)
+        self.progress, self.curve = Progress(), Curve.fresh()
+        self.window: list[Step] = []
+        kept = checkpoint.load_newest(engine, workspace)
+        if kept is not None:
+            self.progress = Progress(**kept["progress"])
+            self.curve = Curve.restore(kept["curve"])
+
+    def train(self) -> Outcome:
+        """Run to the end.
+
+        Raises:
+            _UnwantedError: `emit` said False.
+        """
+        progress, run = self.progress, self.config.run
+        progress.start_overhead_s = time.time() - self.started_at
+        self.window_began = time.perf_counter()
+        while progress.tokens_seen < run.max_tokens:
+            before = progress.tokens_seen
+            try:
+                self._step()
+            except LossScaleExhaustedError:
+                scale, step = self.config.engine.min_loss_scale, progress.steps + 1
+                told = f"the gradients of step {step:,} overflow at the smallest loss scale, {scale:g}"
+                return self._outcome("overflowing", f"{told}, after {before:,} tokens")
+            over = progress.tokens_seen // run.window_tokens > before // run.window_tokens
+            if over or self._eval_due():
+                outcome = self._close_window()
+                if outcome is not None:
+                    return outcome
+        assert progress.eval_nll is not None, "the last window evaluates"
+        trained = f"trained {progress.tokens_seen:,} tokens in {progress.steps:,} steps"
+        return self._outcome("finished", f"{trained}; eval NLL {progress.eval_nll:.4f}")
+
+    def _eval_due(self) -> bool:
+        seen = self.progress.tokens_seen
+        return self._marks_behind() > self.progress.evaluations or seen >= self.config.run.max_tokens
+
+    def _marks_behind(self) -> int:
+        return sum(mark <= self.progress.tokens_seen for mark in self.config.run.eval_at_tokens)
+
+    def _step(self) -> None:
+        progress, optim, run = self.progress, self.config.optim, self.config.run
+        batch_size = optim.effective_batch_size
+        plan = plan_step(
+            self.prepared.train,
+            self.order.take(progress.examples_taken, batch_size),
+            optim.objective,
+            distributed.get_rank(),
+            distributed.get_world_size(),
+            self.config.engine.max_tokens_per_micro_batch,
+        )
+        after = progress.tokens_seen + plan.tokens
+        lr = learning_rate(optim, run.max_tokens, progress.tokens_seen, after)
+        result = self.engine.step(self.prepared.train, plan, optim.objective, lr)
+        progress.tokens_seen, progress.steps = after, progress.steps + 1
+        progress.examples_taken += batch_size
+        progress.overflow_steps += int(result.overflowed)
+        self.window.append(Step(after, lr, plan.tokens, result))
+
+    def _close_window(self) -> Outcome | None:
+        """Judge, evaluate if due, and report the window; return the outcome if it ends the trial."""
+        window = fetch_window(self.window, self.curve)
+        self.window.clear()
+        seconds = time.perf_counter() - self.window_began
+        self.progress.train_s += seconds
+        if window.dead or not window.points:
+            return self._lost("training")
+        verdict: Verdict | None = _from_rank_0(
+            judge(self.curve, self.config.doom, self.config.run.max_tokens)
+        )
+        evaluation = self._evaluate() if verdict is None and self._eval_due() else None
+        if evaluation is not None and not math.isfinite(evaluation.nll + evaluation.stderr):
+            return self._lost("held-out")
+        wanted = True
+        if distributed.get_rank() == 0:
+            wanted = self.emit(self._report(window, seconds, evaluation))
+        if not _from_rank_0(wanted):
+            raise _UnwantedError
+        if verdict is not None:
+            return self._outcome(verdict.status, verdict.reason)
+        if evaluation is not None and self.progress.tokens_seen < self.config.run.max_tokens:
+            state = {"progress": dataclasses.asdict(self.progress), "curve": self.curve.state()}
+            checkpoint.save(self.engine, self.workspace, self.progress.tokens_seen, state)
+        self.window_began = time.perf_counter()
+        return None
+
+    def _evaluate(self) -> Evaluation:
+        micro = self.config.engine.max_tokens_per_micro_batch
+        result = evaluate(self.engine.deepspeed, self.prepared.eval, micro, self.engine.device)
+        self.progress.evaluations = self._marks_behind()
+        self.progress.eval_nll, self.progress.eval_nll_stderr = result.nll, result.stderr
+        return result
+
+    def _report(self, window: Window, seconds: float, evaluation: Evaluation | None) -> Report:
+        progress, summary = self.progress, self.curve.summary()
+        return Report(
+            trial=self.trial,
+            tokens_seen=progress.tokens_seen,
+            steps=progress.steps,
+            window_steps=window.steps,
+            loss=window.mean_loss,
+            points=window.points,
+            lr=window.lr,
+            grad_norm=window.grad_norm,
+            loss_scale=window.loss_scale,
+            overflow_steps=progress.overflow_steps,
+            window_overflow_rate=window.overflow_rate,
+            spikes=summary.spikes,
+            trend=summary.trend,
+            tokens_per_s=window.tokens / seconds,
+            train_s=progress.train_s,
+            start_overhead_s=progress.start_overhead_s,
+            eval=evaluation,
+        )
+
+    def _lost(self, which: str) -> Outcome:
+        """Return the outcome of a trial whose numbers are no longer finite."""
+        if 0 < self.progress.overflow_steps == self.progress.steps:
+            told = f"all {self.progress.steps:,} steps overflowed and no loss was finite"
+            return self._outcome("overflowing", told)
+        self.progress.eval_nll = self.progress.eval_nll_stderr = None
+        told = f"the {which} loss is not finite after {self.progress.tokens_seen:,} tokens"
+        return self._outcome("diverged", f"{told} ({self.progress.steps:,} steps)")
+
+    def _outcome(self, status: Status, reason: str) -> Outcome:
+        progress = self.progress
+        return Outcome(
+            trial=self.trial,
+            status=status,
+            reason=reason,
+            tokens_seen=progress.tokens_seen,
+            steps=progress.steps,
+            overflow_steps=progress.overflow_steps,
+            eval_nll=progress.eval_nll,
+            eval_nll_stderr=progress.eval_nll_stderr,
+            train_s=progress.train_s,
+            start_overhead_s=progress.start_overhead_s,
+            checkpoint=None,
+        )

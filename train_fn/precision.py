@@ -1,0 +1,35 @@
+"""Which number format a trial trains in, and why."""
+
+from typing import Literal
+
+import torch
+from deepspeed.accelerator import get_accelerator
+
+from train_fn.config import Precision, check
+
+Chosen = Literal["fp16", "bf16", "fp32"]
+DTYPES: dict[Chosen, torch.dtype] = {
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
+    "fp32": torch.float32,
+}
+
+
+def choose_precision(wanted: Precision, device: torch.device) -> tuple[Chosen, str]:
+    """Return the precision to train in and the reason, in a sentence.
+
+    Raises:
+        InputError: The device cannot compute in the wanted precision.
+    """
+    bf16, fp16 = bool(get_accelerator().is_bf16_supported()), bool(get_accelerator().is_fp16_supported())
+    if wanted == "auto":
+        if device.type != "cuda":
+            return "fp32", "precision fp32: no GPU, and a CPU computes fp32 fastest"
+        if bf16:
+            return "bf16", "precision bf16: this GPU has it, and it needs no loss scale"
+        return "fp16", "precision fp16 with a dynamic loss scale: this GPU has no bf16"
+    able = {"fp32": True, "bf16": bf16, "fp16": fp16}
+    rule = f"is not supported by this {device.type} device"
+    others = " or ".join(name for name, ok in able.items() if ok)
+    check(able[wanted], "engine.precision", wanted, rule, f"set it to auto, {others}")
+    return wanted, f"precision {wanted}: asked for"
