@@ -21,7 +21,6 @@ from spaces.space import apply
 from train_fn.assignment import Assignment
 from train_fn.config import TrainConfig
 from train_fn.report import Evaluation, Outcome, Report
-from train_fn.worker import work
 
 SLOT_CPUS = 0.01
 """Logical CPUs of the slot actor itself: it waits nearly all the time."""
@@ -39,6 +38,13 @@ class SlotSettings:
     trials_folder: str
     cache: str
     ray_folder: str
+
+
+def train_in_slot(loop_config: dict[str, Any]) -> None:
+    """Enter the worker process; its libraries are imported there, not in the slot actor."""
+    from train_fn.worker import work
+
+    work(loop_config)
 
 
 class Slot(tune.Trainable):
@@ -106,7 +112,7 @@ class Slot(tune.Trainable):
         if resources.gpus_per_rank:
             per_worker["GPU"] = resources.gpus_per_rank
         trainer = TorchTrainer(
-            work,
+            train_in_slot,
             train_loop_config={"mailbox": self._mailbox},
             torch_config=TorchConfig(backend="nccl" if resources.gpus_per_rank else "gloo"),
             scaling_config=train.ScalingConfig(

@@ -1,0 +1,132 @@
+"""Write down what Tune sees, as events; everybody else learns of the search from here."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ray import tune
+
+from search.events import BaselineMeasured, Decided, Ended, Event, Reported, TrialStarted
+from search.halving import Decision
+from search.ledger import Ledger
+from search.state import SearchState, apply, is_news
+from search.study import Study
+from search.words import tokens_text
+from spaces import space
+from train_fn.config import TrainConfig
+from train_fn.report import Evaluation, Outcome, Report, Status
+
+Listener = Callable[[SearchState, Event], None]
+
+
+class Recorder:
+    """Append events to the ledger, fold them into the state, and tell the listeners.
+
+    Args:
+        ledger: Where events go.
+        state: What the ledger's events so far amount to.
+        listeners: Called after each event with the new state.
+    """
+
+    def __init__(self, ledger: Ledger, state: SearchState, listeners: Sequence[Listener]) -> None:
+        self.state = state
+        self._ledger = ledger
+        self._listeners = listeners
+
+    def record(self, event: Event) -> None:
+        """Write one event down; only then is it true."""
+        self._ledger.append(event)
+        self.state = apply(self.state, event)
+        for listen in self._listeners:
+            listen(self.state, event)
+
+
+class TuneRecorder(tune.Callback):  # type: ignore[misc]
+    """Turn Tune's callbacks into events, in the order: report, decision, end.
+
+    Args:
+        recorder: Where events go.
+        study: Told how each trial ended.
+        base: What sampled values are applied to.
+    """
+
+    def __init__(self, recorder: Recorder, study: Study, base: TrainConfig) -> None:
+        self._recorder = recorder
+        self._study = study
+        self._base = base
+        self._decision: Decision | None = None
+
+    def decided(self, decision: Decision) -> None:
+        """Keep the halving's decision until its report has been written."""
+        self._decision = decision
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Record that a slot took up a trial."""
+        number, params = int(trial.config["trial"]), dict(trial.config["params"])
+        config = dataclasses.asdict(space.apply(self._base, params))
+        known = self._recorder.state.trials.get(number)
+        attempt = known.attempts if known else 0
+        self._recorder.record(TrialStarted(time.time(), number, attempt, params, config))
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Record what a trial said; Tune has already asked the scheduler about it."""
+        now = time.time()
+        match result:
+            case {"baseline": Evaluation() as baseline}:
+                if self._recorder.state.base_eval_nll is None:
+                    self._recorder.record(BaselineMeasured(now, baseline.nll, baseline.stderr))
+            case {"report": Report() as report}:
+                # A worker that was restarted repeats the windows since its checkpoint.
+                if is_news(self._recorder.state, report):
+                    self._recorder.record(Reported(now, report))
+            case {"outcome": Outcome() as outcome}:
+                self._end(outcome)
+        decision, self._decision = self._decision, None
+        if decision is not None:
+            self._recorder.record(Decided(now, decision))
+            if not decision.keep:
+                self._end(self._outcome(decision.trial, "halved", decision.reason))
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Record the failure of a slot's actor."""
+        number = int(trial.config["trial"])
+        lines = str(trial.get_error() or "the slot's process ended").strip().splitlines()
+        if number in self._recorder.state.trials:
+            self._end(self._outcome(number, "failed", f"the slot failed: {lines[-1]}"))
+
+    def cancel_running(self) -> None:
+        """End what still runs as cancelled; the next command takes these trials up again."""
+        for number, trial in sorted(self._recorder.state.trials.items()):
+            if trial.status == "running":
+                reason = f"stopped at {tokens_text(trial.tokens_seen)} tokens with the command; it goes on with it"
+                self._end(self._outcome(number, "cancelled", reason))
+
+    def _outcome(self, number: int, status: Status, reason: str) -> Outcome:
+        """Compose the outcome of a trial that its worker did not end itself, from what it last reported."""
+        trial = self._recorder.state.trials[number]
+        return Outcome(
+            trial=number,
+            status=status,
+            reason=reason,
+            tokens_seen=trial.tokens_seen,
+            steps=trial.steps,
+            overflow_steps=trial.overflow_steps,
+            eval_nll=trial.eval_nll,
+            eval_nll_stderr=trial.eval_nll_stderr,
+            train_s=trial.train_s,
+            start_overhead_s=trial.start_overhead_s,
+            checkpoint=None,
+        )
+
+    def _end(self, outcome: Outcome) -> None:
+        self._recorder.record(Ended(time.time(), outcome))
+        tell(self._study, self._recorder.state, outcome)
+
+
+def tell(study: Study, state: SearchState, outcome: Outcome) -> None:
+    """Tell the study how a trial ended, with its evaluations by tokens seen."""
+    evals = state.trials[outcome.trial].evals
+    study.tell(outcome, {point.tokens_seen: point.nll for point in evals})

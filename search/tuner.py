@@ -1,0 +1,139 @@
+"""Run a search: hand trials to slots through Ray Tune until the budget is used."""
+
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ray import tune
+
+from search.events import Decided, Ended, Event, Reported, SearchEnded, SearchStarted
+from search.halving import Decision, Halving, rung_tokens
+from search.ledger import FILE_NAME, Ledger, read_events
+from search.recorder import Listener, Recorder, TuneRecorder, tell
+from search.scheduler import TokenHalving
+from search.searcher import StudySearcher
+from search.slots import SLOT_CPUS, Slot, SlotSettings
+from search.state import SearchState, replay
+from search.study import Study
+from spaces.describe import describe
+from spaces.experiment import Experiment
+from spaces.paths import replace_all
+from train_fn.report import Evaluation, Outcome
+
+
+@dataclass(frozen=True)
+class SearchInputs:
+    """What a search needs beside its experiment."""
+
+    folder: Path
+    """`<storage>/<experiment>`."""
+    prepared: Path
+    """Folder of the prepared data."""
+    data_key: str
+    cache: Path
+    git_commit: str
+    slots: int
+
+
+def search(
+    experiment: Experiment, inputs: SearchInputs, ledger: Ledger, listeners: Iterable[Listener]
+) -> SearchState:
+    """Run the search, or go on with the one the ledger holds. Ray must be connected.
+
+    Args:
+        experiment: What to search.
+        inputs: Where everything lies.
+        ledger: Open for writing; its earlier events are the search so far.
+        listeners: Told of every event.
+
+    Returns:
+        The state at the end; its status is `finished`, `interrupted` (Ctrl-C) or `failed` (no trial could run).
+    """
+    began = time.time()
+    experiment = with_rungs(experiment)
+    past = list(read_events(inputs.folder / FILE_NAME))
+    study = Study.open(experiment, inputs.folder)
+    recorder = Recorder(ledger, replay(past), tuple(listeners))
+    _reconcile(study, recorder.state, past)
+    recorder.record(
+        SearchStarted(began, describe(experiment), experiment.profile, inputs.data_key, inputs.git_commit)
+    )
+    halving = Halving(experiment.halving, experiment.base.run.max_tokens)
+    halving.restore(_decisions(past))
+    searcher = StudySearcher(study, experiment.budget.trials)
+    callback = TuneRecorder(recorder, study, experiment.base)
+    _fit(experiment, inputs, searcher, TokenHalving(halving, callback.decided), callback)
+    callback.cancel_running()
+    status = _status(recorder.state, study, experiment.budget.trials)
+    recorder.record(SearchEnded(time.time(), status, time.time() - began))
+    return recorder.state
+
+
+def with_rungs(experiment: Experiment) -> Experiment:
+    """Return the experiment with evaluations of every trial at the rungs of the halving."""
+    rungs = rung_tokens(experiment.halving, experiment.base.run.max_tokens)
+    marks = tuple(sorted({*experiment.base.run.eval_at_tokens, *rungs}))
+    return replace_all(experiment, {"base.run.eval_at_tokens": marks})
+
+
+def _fit(
+    experiment: Experiment,
+    inputs: SearchInputs,
+    searcher: StudySearcher,
+    scheduler: TokenHalving,
+    callback: TuneRecorder,
+) -> None:
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(inputs.slots)
+    settings = SlotSettings(
+        base=experiment.base,
+        resources=experiment.resources,
+        prepared=str(inputs.prepared),
+        trials_folder=str(inputs.folder / "trials"),
+        cache=str(inputs.cache),
+        ray_folder=str(inputs.folder / "ray"),
+    )
+    tuner = tune.Tuner(
+        tune.with_resources(
+            tune.with_parameters(Slot, settings=settings), tune.PlacementGroupFactory([{"CPU": SLOT_CPUS}])
+        ),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            scheduler=scheduler,
+            num_samples=-1,  # the searcher ends the search when its budget is used
+            max_concurrent_trials=inputs.slots,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name="tune", storage_path=str(inputs.folder / "ray"), callbacks=[callback], verbose=0
+        ),
+    )
+    tuner.fit()
+
+
+def _status(state: SearchState, study: Study, trials: int) -> str:
+    if study.count() < trials or any(trial.status == "cancelled" for trial in state.trials.values()):
+        return "interrupted"
+    if all(trial.status == "failed" for trial in state.trials.values()):
+        return "failed"
+    return "finished"
+
+
+def _reconcile(study: Study, state: SearchState, past: list[Event]) -> None:
+    """Tell the study what only the ledger knows: a crash may have come between the two."""
+    running = {number for number, _ in study.running()}
+    outcomes: dict[int, Outcome] = {e.outcome.trial: e.outcome for e in past if isinstance(e, Ended)}
+    for number, outcome in outcomes.items():
+        if number in running and outcome.status != "cancelled":
+            tell(study, state, outcome)
+
+
+def _decisions(past: list[Event]) -> Iterable[tuple[Decision, Evaluation]]:
+    """Pair each decision with the evaluation it judged."""
+    evaluations: dict[tuple[int, int], Evaluation] = {}
+    for event in past:
+        if isinstance(event, Reported) and event.report.eval is not None:
+            evaluations[event.report.trial, event.report.tokens_seen] = event.report.eval
+        elif isinstance(event, Decided):
+            yield event.decision, evaluations[event.decision.trial, event.decision.tokens_seen]
