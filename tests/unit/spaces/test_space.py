@@ -1,0 +1,68 @@
+from dataclasses import replace
+
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from spaces.experiment import Experiment
+from spaces.load import experiment_names, load_experiment
+from spaces.space import apply, check_space, contains
+from train_fn.errors import InputError
+
+
+@pytest.fixture
+def laptop() -> Experiment:
+    return load_experiment("exp4", "laptop")
+
+
+@pytest.mark.parametrize("name", ["exp3", "exp4"])
+@pytest.mark.parametrize("profile", ["cluster", "laptop"])
+def test_shipped_experiments_can_be_searched(name: str, profile: str) -> None:
+    experiment = load_experiment(name, profile)  # type: ignore[arg-type]
+    check_space(experiment)
+    assert experiment.profile == profile
+    assert experiment.space["optim.effective_batch_size"].choices == (4, 8, 16, 32, 64, 128, 256)  # type: ignore[attr-defined]
+    assert experiment.space["optim.lr"].log  # type: ignore[attr-defined]
+
+
+def test_the_logbooks_points_come_first_in_the_cluster_profile() -> None:
+    points = load_experiment("exp4", "cluster").known_good
+    pairs = [(p["optim.effective_batch_size"], p["optim.lr"]) for p in points]
+    assert pairs == [(64, 1e-6), (32, 5e-6), (256, 0.98e-5)]
+
+
+def test_exp3_differs_from_exp4_in_its_objective_alone() -> None:
+    uft, sft = load_experiment("exp3", "cluster"), load_experiment("exp4", "cluster")
+    assert uft.base.optim.objective == "clm"
+    assert replace(uft.base, optim=replace(uft.base.optim, objective="response")) == sft.base
+
+
+def test_unknown_experiment_is_answered_with_the_nearest_name() -> None:
+    with pytest.raises(InputError, match="did you mean 'exp4'"):
+        load_experiment("exp44", "laptop")
+    assert {"exp3", "exp4"} <= set(experiment_names())
+
+
+def test_apply_puts_values_in_their_places(laptop: Experiment) -> None:
+    config = apply(laptop.base, {"optim.lr": 0.5, "optim.objective": "clm"})
+    assert (config.optim.lr, config.optim.objective) == (0.5, "clm")
+    assert config.data is laptop.base.data
+
+
+def test_a_space_that_cannot_be_searched_is_refused(laptop: Experiment) -> None:
+    with pytest.raises(InputError, match="is empty"):
+        check_space(replace(laptop, space={}, known_good=()))
+    with pytest.raises(InputError, match=r"did you mean 'optim\.lr'"):
+        check_space(replace(laptop, space={"optim.lrr": FloatDistribution(0.1, 1)}))
+    with pytest.raises(InputError, match="must not exceed"):
+        check_space(replace(laptop, space={"optim.warmup_tokens": IntDistribution(0, 10**9)}, known_good=()))
+    with pytest.raises(InputError, match="lies outside"):
+        check_space(replace(laptop, known_good=({"optim.lr": 7.0},)))
+    with pytest.raises(InputError, match="not in the space"):
+        check_space(replace(laptop, known_good=({"optim.beta1": 0.5},)))
+
+
+def test_contains() -> None:
+    assert contains(CategoricalDistribution((4, 8)), 8)
+    assert not contains(CategoricalDistribution((4, 8)), 9)
+    assert not contains(FloatDistribution(1e-6, 1e-4, log=True), 1e-3)
+    assert not contains(FloatDistribution(1e-6, 1e-4, log=True), "much")
