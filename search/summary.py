@@ -1,0 +1,229 @@
+"""The result of a search as one JSON file and as the last lines a command prints.
+
+The schema stands in `docs/summary.schema.json` and is explained in `docs/summary.md`.
+"""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+from search.state import SearchState, TrialState, best, counts, ranked, tokens_saved, tokens_spent, wall_s
+from search.words import params_text, tokens_text, trial_id
+from spaces.experiment import Experiment
+from train_fn.errors import InputError
+from train_fn.report import Evaluation
+
+FILE_NAME = "summary.json"
+
+
+class TrialSummary(TypedDict):
+    """One trial in `summary.json`."""
+
+    id: str
+    number: int
+    mlflow_run_id: str | None
+    config: Mapping[str, object]
+    status: str
+    reason: str
+    tokens_seen: int
+    optimizer_steps: int
+    overflow_steps: int
+    eval_nll: float | None
+    eval_nll_stderr: float | None
+    start_overhead_s: float
+    train_s: float
+
+
+class BestSummary(TypedDict):
+    """The best trial in `summary.json`."""
+
+    id: str
+    config: Mapping[str, object]
+    eval_nll: float
+    checkpoint: str | None
+
+
+class Summary(TypedDict):
+    """All of `summary.json`."""
+
+    experiment: str
+    profile: str
+    status: str
+    wall_s: float
+    base_eval_nll: float | None
+    base_eval_nll_stderr: float | None
+    trials: list[TrialSummary]
+    best: BestSummary | None
+    tokens_spent: int
+    tokens_saved: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """By how much one eval NLL lies above another, in nats per token."""
+
+    nll: float
+    stderr: float
+
+
+def summarise(state: SearchState, experiment: Experiment, run_ids: Mapping[int, str]) -> Summary:
+    """Compute the summary of a search.
+
+    Args:
+        state: What the ledger says.
+        experiment: What was searched.
+        run_ids: MLflow run of each trial by number; trials without one get null.
+    """
+    top = best(state)
+    winner: BestSummary | None = None
+    if top is not None and top.eval_nll is not None:
+        winner = {
+            "id": trial_id(experiment.name, top.trial),
+            "config": top.config,
+            "eval_nll": top.eval_nll,
+            "checkpoint": top.checkpoint,
+        }
+    return {
+        "experiment": experiment.name,
+        "profile": experiment.profile,
+        "status": state.status,
+        "wall_s": wall_s(state),
+        "base_eval_nll": _finite(state.base_eval_nll),
+        "base_eval_nll_stderr": _finite(state.base_eval_stderr),
+        "trials": [_trial(experiment.name, t, run_ids.get(n)) for n, t in sorted(state.trials.items())],
+        "best": winner,
+        "tokens_spent": tokens_spent(state),
+        "tokens_saved": tokens_saved(state, experiment.base.run.max_tokens),
+    }
+
+
+def write_summary(path: Path, summary: Summary) -> None:
+    """Write the summary; a reader finds the old file or the whole new one, never a part.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise InputError(f"cannot write {path}: {error.strerror}; make room there") from error
+
+
+def paired_difference(a: Evaluation, b: Evaluation) -> Difference:
+    """Compare two evaluations on the same examples.
+
+    The difference of two NLLs per token is the ratio of two sums over examples, so its standard error is the
+    one of the ratio estimator (Cochran 1977, Sampling Techniques, eq. 6.13), without the noise that the two
+    trials share because some examples are harder than others.
+
+    Returns:
+        The NLL of `a` less the one of `b`; the error is 0 for fewer than two examples.
+    """
+    assert a.example_tokens == b.example_tokens, "evaluations of different examples"
+    examples = list(zip(a.example_tokens, a.example_nll, b.example_nll, strict=True))
+    tokens = sum(n for n, _, _ in examples)
+    mean = math.fsum(n * (x - y) for n, x, y in examples) / tokens
+    if len(examples) < 2:
+        return Difference(mean, 0.0)
+    squares = math.fsum((n * (x - y - mean)) ** 2 for n, x, y in examples)
+    return Difference(mean, math.sqrt(squares * len(examples) / (len(examples) - 1)) / tokens)
+
+
+def closing_lines(state: SearchState, experiment: Experiment, dashboard: str) -> list[str]:
+    """Write the last lines of a command.
+
+    Args:
+        state: What the ledger says.
+        experiment: What was searched.
+        dashboard: How to open the dashboard (`tracking.dashboard_command`).
+
+    Returns:
+        Best trial, its sampled values, why it is the best, its weights, what was saved, the dashboard.
+    """
+    lines = [f"Search {experiment.name} ({experiment.profile}) {state.status}: {_count_text(state)}"]
+    order = ranked(state)
+    if order and order[0].eval_nll is not None:
+        top = order[0]
+        error = f" ± {top.eval_nll_stderr:.4f}" if top.eval_nll_stderr is not None else ""
+        seen = tokens_text(top.tokens_seen)
+        name = trial_id(experiment.name, top.trial)
+        lines.append(f"Best trial: {name}, eval NLL {top.eval_nll:.4f}{error} after {seen} tokens")
+        lines.append(f"  {params_text(top.params)}")
+        lines += [f"  {sentence}" for sentence in why_best(state, order, experiment.name)]
+        lines.append(f"  weights: {top.checkpoint or 'none kept'}")
+    else:
+        lines.append("No trial can be called the best: none was evaluated without diverging or failing.")
+    spent, saved = tokens_spent(state), tokens_saved(state, experiment.base.run.max_tokens)
+    lines.append(f"Tokens: {tokens_text(spent)} spent, {tokens_text(saved)} saved by stopping trials early")
+    lines.append(f"Dashboard: {dashboard}")
+    return lines
+
+
+def why_best(state: SearchState, order: list[TrialState], name: str) -> list[str]:
+    """Say why the first of `order` is the best: its lead over the second and over the base model."""
+    top = order[0]
+    assert top.eval_nll is not None
+    sentences = []
+    if top.status != "finished":
+        sentences.append(f"no trial finished; this one is {top.status} and has the lowest eval NLL so far")
+    if len(order) == 1:
+        sentences.append("no other trial qualifies for a comparison")
+    else:
+        second = order[1]
+        who = f"the second, {trial_id(name, second.trial)}"
+        same = (second.status == "finished") == (top.status == "finished")
+        who += "" if same else f" ({second.status} at {tokens_text(second.tokens_seen)} tokens)"
+        if top.last_eval is not None and second.last_eval is not None:
+            sentences.append(_lead(paired_difference(second.last_eval, top.last_eval), who))
+    if state.base_eval_nll is not None and state.base_eval_stderr is not None:
+        error = math.hypot(state.base_eval_stderr, top.eval_nll_stderr or 0.0)
+        sentences.append(_lead(Difference(state.base_eval_nll - top.eval_nll, error), "the base model"))
+    return sentences
+
+
+def _lead(lead: Difference, who: str) -> str:
+    side = "below" if lead.nll >= 0 else "above"
+    size = abs(lead.nll)
+    if size >= 2 * lead.stderr and size > 0:
+        verdict = "more than noise"
+    else:
+        verdict = "within two standard errors: not a clear difference"
+    return f"{size:.4f} ± {lead.stderr:.4f} {side} {who}: {verdict}"
+
+
+def _count_text(state: SearchState) -> str:
+    parts = ", ".join(f"{number} {status}" for status, number in sorted(counts(state).items()))
+    return f"{len(state.trials)} trials ({parts})" if parts else "no trials"
+
+
+def _trial(name: str, trial: TrialState, run_id: str | None) -> TrialSummary:
+    return {
+        "id": trial_id(name, trial.trial),
+        "number": trial.trial,
+        "mlflow_run_id": run_id,
+        "config": trial.config,
+        "status": trial.status,
+        "reason": trial.reason,
+        "tokens_seen": trial.tokens_seen,
+        "optimizer_steps": trial.steps,
+        "overflow_steps": trial.overflow_steps,
+        "eval_nll": _finite(trial.eval_nll),
+        "eval_nll_stderr": _finite(trial.eval_nll_stderr),
+        "start_overhead_s": trial.start_overhead_s,
+        "train_s": trial.train_s,
+    }
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

@@ -1,0 +1,274 @@
+"""Figures on their way from the ledger to MLflow.
+
+A thread follows the ledger and sends what it finds; how far it came stands in a small file beside it. MLflow
+that is slow, away or being set up never holds up the search: nothing is lost, because the ledger keeps it.
+"""
+
+import hashlib
+import json
+import logging
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from search import ledger
+from search.events import Event
+from search.figures import RunUpdate, merge, note, run_updates
+from search.state import SearchState, apply
+from search.tracking_uri import redact, without_secrets
+from spaces.experiment import Experiment
+
+if TYPE_CHECKING:
+    from search.mlflow_runs import MlflowRuns
+
+CURSOR_NAME = "mlflow.json"
+EVENTS_PER_BATCH = 200
+POLL_S = 0.5
+MAX_BACKOFF_S = 30.0
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """How far the ledger has been sent, and to which runs."""
+
+    uri: str
+    """Without its secrets."""
+    search_id: str = ""
+    offset: int = 0
+    """Bytes of the ledger that are in MLflow."""
+    runs: dict[int | None, str] = field(default_factory=dict)
+    """MLflow run by trial; None is the parent."""
+
+
+class Tracker:
+    """Follow a search's ledger into MLflow from a thread of its own.
+
+    Args:
+        uri: Tracking address, from `tracking_uri.resolve`.
+        experiment: What is searched.
+        folder: The search's folder, which holds the ledger.
+    """
+
+    def __init__(self, uri: str, experiment: Experiment, folder: Path) -> None:
+        self._uri = uri
+        self._experiment = experiment
+        self._ledger = folder / ledger.FILE_NAME
+        self._cursor_path = folder / CURSOR_NAME
+        # A database keeps no files: they go beside the searches. A server decides itself.
+        self._artifact_root = None if uri.startswith("http") else folder.parent / "mlartifacts"
+        self._cursor = load_cursor(self._cursor_path, redact(uri))
+        self._state = SearchState()
+        self._runs: MlflowRuns | None = None
+        self._artifacts: deque[Path] = deque()
+        self._in_trouble = False
+        self._over = False
+        self._wake = threading.Event()
+        self._stop = threading.Event()
+        self._moved = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="mlflow-tracker", daemon=True)
+
+    def start(self) -> None:
+        """Begin to follow; what an earlier command could not send goes first."""
+        self._thread.start()
+
+    def artifact(self, path: Path) -> None:
+        """Upload a file to the search's run, in place of one with the same name; returns at once."""
+        self._artifacts.append(path)
+        self._wake.set()
+
+    def run_ids(self) -> dict[int, str]:
+        """Return the MLflow run of each trial that has one by now."""
+        return {trial: run for trial, run in self._cursor.runs.items() if trial is not None}
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until all that the ledger holds now, and every artifact, is in MLflow; tell whether it is."""
+        target = self._ledger.stat().st_size if self._ledger.exists() else 0
+        self._wake.set()
+
+        def sent() -> bool:
+            return self._cursor.offset >= target and not self._artifacts
+
+        with self._moved:
+            self._moved.wait_for(lambda: sent() or self._over, timeout_s)
+            return sent()
+
+    def close(self, timeout_s: float) -> None:
+        """Send the rest for at most `timeout_s`, say what could not be sent, and end the thread."""
+        sent = self.flush(timeout_s)
+        self._stop.set()
+        self._wake.set()
+        if sent:
+            self._thread.join(timeout_s)
+            return
+        figures = pending_figures(self._ledger, self._cursor.offset, self._experiment.base.run.max_tokens)
+        logger.warning(
+            "MLflow at %s lacks %d figures; they are safe in %s and the same command sends them next time",
+            redact(self._uri),
+            figures,
+            self._ledger,
+        )
+
+    def _run(self) -> None:
+        try:
+            self._follow()
+        finally:
+            with self._moved:
+                self._over = True
+                self._moved.notify_all()
+
+    def _follow(self) -> None:
+        from search.mlflow_runs import TROUBLE  # mlflow takes seconds to import
+
+        backoff_s = POLL_S
+        while not self._stop.is_set():
+            try:
+                busy = self._send_next()
+            except TROUBLE as error:
+                self._say_trouble(error)
+                self._runs = None  # connect again: run ids are checked, the server may have lost some
+                self._pause(backoff_s)
+                backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)
+                continue
+            if self._in_trouble:
+                self._in_trouble = False
+                logger.warning("MLflow at %s answers again", redact(self._uri))
+            backoff_s = POLL_S
+            if not busy:
+                self._pause(POLL_S)
+
+    def _pause(self, seconds: float) -> None:
+        self._wake.wait(seconds)
+        self._wake.clear()
+
+    def _say_trouble(self, error: Exception) -> None:
+        if self._in_trouble:
+            return
+        self._in_trouble = True
+        logger.warning(
+            "MLflow at %s fails (%s); the search goes on, its figures wait on disk",
+            redact(self._uri),
+            without_secrets(str(error), self._uri)[:300],
+        )
+
+    def _send_next(self) -> bool:
+        """Send the next events; tell whether there was anything to do.
+
+        The cursor moves after its batch has arrived. A crash between the two sends the batch again, which
+        leaves nothing twice: every figure carries the time of its event.
+        """
+        first = next(ledger.read_from(self._ledger, 0), None)
+        if first is None:
+            return False
+        if self._runs is None:
+            self._runs = self._connect(first[0])
+        batch = list(islice(ledger.read_from(self._ledger, self._cursor.offset), EVENTS_PER_BATCH))
+        if batch:
+            events = [event for event, _ in batch]
+            updates, state = updates_of(self._state, events, self._experiment.base.run.max_tokens)
+            for update in _by_run(updates):
+                self._runs.send(update)
+            self._state = state
+            self._move(batch[-1][1])
+        elif self._artifacts:
+            if self._artifacts[0].is_file():
+                self._runs.add_artifact(self._artifacts[0])
+            else:
+                logger.warning("%s is gone and cannot be shown in MLflow", self._artifacts[0])
+            with self._moved:
+                self._artifacts.popleft()
+                self._moved.notify_all()
+        return bool(batch or self._artifacts)
+
+    def _connect(self, first: Event) -> "MlflowRuns":
+        """Find the search's runs; where MLflow has lost them, or knows another search, begin anew."""
+        from search.mlflow_runs import MlflowRuns
+
+        search_id = hashlib.sha256(ledger.encode(first).encode()).hexdigest()[:16]
+        if self._cursor.search_id != search_id:
+            self._cursor = Cursor(redact(self._uri), search_id)
+        about = self._experiment
+        runs = MlflowRuns(
+            self._uri,
+            about.name,
+            search_id,
+            note(about.name, about.profile, about.description, about.space),
+            self._artifact_root,
+            self._cursor.runs,
+        )
+        offset = self._cursor.offset if None in runs.ids() else 0
+        self._cursor = Cursor(redact(self._uri), search_id, offset, runs.ids())
+        self._state = state_at(self._ledger, offset)
+        return runs
+
+    def _move(self, offset: int) -> None:
+        assert self._runs is not None
+        cursor = Cursor(self._cursor.uri, self._cursor.search_id, offset, self._runs.ids())
+        save_cursor(self._cursor_path, cursor)
+        with self._moved:
+            self._cursor = cursor
+            self._moved.notify_all()
+
+
+def updates_of(
+    state: SearchState, events: Sequence[Event], max_tokens: int
+) -> tuple[list[RunUpdate], SearchState]:
+    """Translate events in a row; return the updates and what is known after the last event."""
+    updates: list[RunUpdate] = []
+    for event in events:
+        after = apply(state, event)
+        updates += run_updates(state, after, event, max_tokens)
+        state = after
+    return updates, state
+
+
+def state_at(path: Path, offset: int) -> SearchState:
+    """Return what is known after the first `offset` bytes of a ledger."""
+    state = SearchState()
+    for event, end in ledger.read_from(path, 0):
+        if end > offset:
+            break
+        state = apply(state, event)
+    return state
+
+
+def pending_figures(path: Path, offset: int, max_tokens: int) -> int:
+    """Count the figures that a ledger holds beyond `offset` bytes."""
+    events = [event for event, _ in ledger.read_from(path, offset)]
+    updates, _ = updates_of(state_at(path, offset), events, max_tokens)
+    return sum(len(update.figures) for update in updates)
+
+
+def load_cursor(path: Path, uri: str) -> Cursor:
+    """Read how far an earlier command came at this address; the start when there was none.
+
+    The file only saves work. One that cannot be read is as good as none: what is sent again stays single.
+    """
+    try:
+        values = json.loads(path.read_text())
+        runs = {None if key == "parent" else int(key): str(run) for key, run in values["runs"].items()}
+        cursor = Cursor(str(values["uri"]), str(values["search_id"]), int(values["offset"]), runs)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return Cursor(uri)
+    return cursor if cursor.uri == uri else Cursor(uri)
+
+
+def save_cursor(path: Path, cursor: Cursor) -> None:
+    """Write the cursor so that a crash leaves the old one or the new one."""
+    runs = {"parent" if trial is None else str(trial): run for trial, run in cursor.runs.items()}
+    values = {"uri": cursor.uri, "search_id": cursor.search_id, "offset": cursor.offset, "runs": runs}
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(values))
+    partial.replace(path)
+
+
+def _by_run(updates: Sequence[RunUpdate]) -> list[RunUpdate]:
+    """Join the updates of each run, the search's own run first: it is the parent of the others."""
+    runs: dict[int | None, list[RunUpdate]] = {}
+    for update in updates:
+        runs.setdefault(update.trial, []).append(update)
+    return [merge(some) for _, some in sorted(runs.items(), key=lambda item: item[0] is not None)]

@@ -1,0 +1,108 @@
+"""Where the figures go: the tracking address, checked at the start and shown without its secrets."""
+
+import importlib.util
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from train_fn.errors import InputError
+
+# For the entry point to put into the environment before mlflow is imported, where the user set nothing.
+ENVIRONMENT: Mapping[str, str] = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # no call to anybody but the tracking server
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # the tracker retries itself; seven would take minutes to fail
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # one line per trial would break the live table
+}
+
+# Python driver that SQLAlchemy takes for a scheme that names none.
+_DRIVERS = {"postgresql": "psycopg2", "mysql": "MySQLdb", "mssql": "pyodbc", "sqlite": "sqlite3"}
+_RULE = "must be sqlite:///FILE, an http(s) server, or a postgresql, mysql or mssql database"
+_FIX = (
+    "set tracking.uri (or MLFLOW_TRACKING_URI), or leave both empty for an sqlite file in the storage folder"
+)
+
+
+def resolve(configured: str, from_environment: str | None, storage: Path) -> str:
+    """Choose the tracking address: the experiment's, else the environment's, else an sqlite file.
+
+    Args:
+        configured: `tracking.uri` of the experiment; empty when not set.
+        from_environment: MLFLOW_TRACKING_URI, as the entry point read it.
+        storage: The storage folder, which holds the default `mlflow.db`.
+
+    Raises:
+        InputError: The address can never work.
+    """
+    uri = configured or from_environment or f"sqlite:///{storage.resolve() / 'mlflow.db'}"
+    check_uri(uri)
+    return uri
+
+
+def check_uri(uri: str) -> None:
+    """Refuse an address that can never work; whether anybody answers there is not asked.
+
+    Raises:
+        InputError: Unknown scheme, no host, a driver that is not installed, or no folder for the file.
+    """
+    shown = redact(uri)
+    try:
+        parts = urlsplit(uri)
+        host = parts.hostname
+        _ = parts.port  # raises for a port that is no number
+    except ValueError as error:
+        raise InputError(f"tracking.uri = {shown!r} is no address ({error}); {_FIX}") from error
+    scheme = parts.scheme.lower()
+    if scheme in ("http", "https"):
+        if not host:
+            raise InputError(f"tracking.uri = {shown!r} names no host; {_FIX}")
+        return
+    database, _, driver = scheme.partition("+")
+    if database not in _DRIVERS or "://" not in uri:
+        raise InputError(f"tracking.uri = {shown!r} {_RULE}; {_FIX}")
+    module = driver or _DRIVERS[database]
+    if importlib.util.find_spec(module) is None:
+        raise InputError(f"tracking.uri = {shown!r} needs the package {module}; install it, or {_FIX}")
+    if database == "sqlite":
+        _check_sqlite(uri, shown)
+
+
+def redact(uri: str) -> str:
+    """Return the address without user, password and query."""
+    bare = re.sub(r"(?<=://)[^/]*@", "", uri)
+    return bare.partition("?")[0]
+
+
+def without_secrets(text: str, uri: str) -> str:
+    """Return a message of a library on one line, without the secrets of the address."""
+    for secret in _secrets(uri):
+        text = text.replace(secret, "***")
+    return " ".join(re.sub(r"://[^/\s]*@", "://", text).split())
+
+
+def dashboard_command(uri: str) -> str:
+    """Say how to open the dashboard: the server's address, or the command that serves a database."""
+    if uri.startswith("http"):
+        return redact(uri)
+    # A database with a password needs it to be opened: the user puts it back.
+    return f"mlflow ui --backend-store-uri {shlex.quote(redact(uri))} --host 127.0.0.1"
+
+
+def _check_sqlite(uri: str, shown: str) -> None:
+    file = Path(redact(uri).partition("://")[2].removeprefix("/"))
+    if not file.name:
+        raise InputError(f"tracking.uri = {shown!r} names no file; {_FIX}")
+    if file.is_dir() or not file.parent.is_dir():
+        raise InputError(f"tracking.uri = {shown!r} cannot be a file: no folder {file.parent} for it; {_FIX}")
+
+
+def _secrets(uri: str) -> list[str]:
+    """List what must not be shown: the user info, the password alone, and the query."""
+    user_info = re.match(r"[^:]+://([^/]*)@", uri)
+    password = user_info[1].partition(":")[2] if user_info else ""
+    query = uri.partition("?")[2]
+    found = [user_info[1] if user_info else "", password, query]
+    return [secret for secret in found if secret]

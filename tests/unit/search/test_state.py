@@ -1,0 +1,153 @@
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from search.events import Ended, Event, Reported, SearchEnded
+from search.state import (
+    SearchState,
+    apply,
+    best,
+    counts,
+    new_best,
+    ranked,
+    replay,
+    tokens_saved,
+    tokens_spent,
+    wall_s,
+)
+from tests.unit.search.recorded import (
+    MAX_TOKENS,
+    decision,
+    evaluation,
+    outcome,
+    report,
+    search_started,
+    small_search,
+    trial_started,
+)
+
+
+def test_the_small_search_folds_to_what_happened() -> None:
+    state = replay(small_search())
+    assert counts(state) == {"finished": 2, "halved": 1, "diverged": 1}
+    assert state.status == "finished"
+    assert (state.base_eval_nll, state.profile, state.data_key) == (4.0, "laptop", "data-1")
+    assert tokens_spent(state) == 4000 + 4000 + 2000 + 1000
+    assert tokens_saved(state, MAX_TOKENS) == 2000 + 3000
+    first = state.trials[0]
+    assert [(e.tokens_seen, e.nll) for e in first.evals] == [
+        (1000, 3.5),
+        (2000, 3.2),
+        (3000, 3.0),
+        (4000, 2.9),
+    ]
+    assert first.last_eval == evaluation(2.9)
+    assert first.curve == (3.0, 3.0, 3.0, 3.0)
+    assert (first.steps, first.overflow_steps, first.checkpoint) == (40, 1, "trials/0000")
+    assert state.trials[2].rung == 1
+    assert state.decisions == (decision(2, 2.4, keep=False),)
+    assert state.trials[3].reason == "the loss rose tenfold"
+
+
+def test_the_best_is_a_finished_trial_even_if_a_halved_one_was_lower() -> None:
+    state = replay(small_search())
+    assert [trial.trial for trial in ranked(state)] == [1, 0, 2]
+
+
+def test_without_a_finished_trial_the_lowest_sound_one_leads() -> None:
+    events = [e for e in small_search() if not (isinstance(e, Ended) and e.outcome.status == "finished")]
+    top = best(replay(events))
+    assert top is not None
+    assert top.trial == 2
+
+
+@pytest.mark.parametrize("status", ["diverged", "overflowing", "failed"])
+def test_a_trial_that_went_wrong_is_never_the_best(status: str) -> None:
+    ended = Ended(1010.0, replace(outcome(0, "failed", 1000, 0.1), status=status))  # type: ignore[arg-type]
+    events: list[Event] = [
+        search_started(),
+        trial_started(1001.0, 0),
+        Reported(1002.0, report(0, 1000, 0.1)),
+        ended,
+    ]
+    assert best(replay(events)) is None
+    assert best(replay(events[:-1])) is not None
+
+
+def test_of_equals_the_cheaper_then_the_lower_number_leads() -> None:
+    events: list[Event] = [search_started()]
+    for trial, tokens in ((3, 3000), (2, 2000), (1, 2000)):
+        events += [trial_started(1001.0, trial), Reported(1002.0, report(trial, tokens, 2.5))]
+        events.append(Ended(1003.0, outcome(trial, "finished", tokens, 2.5)))
+    assert [trial.trial for trial in ranked(replay(events))] == [1, 2, 3]
+
+
+def test_repeated_reports_of_a_restarted_worker_change_nothing() -> None:
+    events = [search_started(), trial_started(1001.0, 0)]
+    state = replay([*events, *(Reported(1002.0 + i, report(0, 1000 * i, 3.0 - i / 10)) for i in (1, 2))])
+    again = apply(state, Reported(1050.0, report(0, 1000, 9.9)))
+    assert again == state
+    assert apply(again, Reported(1051.0, report(0, 2000, 9.9))) == state
+    assert apply(again, Reported(1052.0, report(0, 3000, 2.5))).trials[0].eval_nll == 2.5
+
+
+def test_a_report_after_the_end_changes_nothing() -> None:
+    state = replay(
+        [search_started(), trial_started(1001.0, 0), Ended(1002.0, outcome(0, "halved", 1000, 3.0))]
+    )
+    assert apply(state, Reported(1003.0, report(0, 2000, 1.0))) == state
+
+
+def test_a_trial_taken_up_again_runs_and_keeps_what_it_had() -> None:
+    events: list[Event] = [search_started(), trial_started(1001.0, 0), Reported(1002.0, report(0, 1000, 3.0))]
+    events += [
+        Ended(1003.0, outcome(0, "cancelled", 1000, 3.0, "Ctrl-C")),
+        SearchEnded(1004.0, "interrupted", 4.0),
+    ]
+    events += [search_started(2000.0), trial_started(2001.0, 0, attempt=1)]
+    state = replay(events)
+    trial = state.trials[0]
+    assert (trial.status, trial.reason, trial.attempts, trial.tokens_seen) == ("running", "", 2, 1000)
+    assert (trial.started, trial.ended) == (1001.0, None)
+    assert (state.started, state.command_started, state.work_tokens) == (1000.0, 2000.0, 1000)
+
+
+def test_wall_time_counts_commands_and_not_the_night_between_them() -> None:
+    events: list[Event] = [
+        search_started(1000.0),
+        trial_started(1010.0, 0),
+        SearchEnded(1020.0, "interrupted", 21.0),
+    ]
+    assert wall_s(replay(events)) == 21.0
+    events += [search_started(50_000.0), trial_started(50_005.0, 1)]
+    assert wall_s(replay(events)) == 26.0
+    # That command crashed: what it wrote last is the end of its time.
+    events += [search_started(90_000.0), SearchEnded(90_002.0, "finished", 2.5)]
+    assert wall_s(replay(events)) == 28.5
+
+
+def test_a_new_best_is_noticed_once() -> None:
+    state, news = SearchState(), []
+    for event in small_search():
+        after = apply(state, event)
+        top = best(after)
+        if top is not None and new_best(state, after):
+            news.append((top.trial, top.eval_nll))
+        state = after
+    assert news == [(0, 3.5), (0, 3.2), (0, 3.0), (0, 2.9), (1, 2.5)]
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=30))
+def test_tokens_seen_never_fall_and_the_order_of_repeats_does_not_matter(windows: list[int]) -> None:
+    start: list[Event] = [search_started(), trial_started(1001.0, 0)]
+    state, seen = replay(start), 0
+    for i, window in enumerate(windows):
+        state = apply(state, Reported(1002.0 + i, report(0, 1000 * window, float(window))))
+        assert state.trials[0].tokens_seen >= seen
+        seen = state.trials[0].tokens_seen
+    records = [w for i, w in enumerate(windows) if w > max(windows[:i], default=0)]
+    assert [e.tokens_seen for e in state.trials[0].evals] == [1000 * w for w in records]
+    only = replay([*start, *(Reported(1002.0, report(0, 1000 * w, float(w))) for w in records)])
+    assert only.trials == state.trials
