@@ -22,8 +22,15 @@ class SearchStarted:
     profile: str
     data_key: str
     git_commit: str
-    base_eval_nll: float
-    base_eval_stderr: float
+
+
+@dataclass(frozen=True)
+class BaselineMeasured:
+    """The base model was evaluated, untrained, on the examples that every trial is evaluated on."""
+
+    time: float
+    nll: float
+    stderr: float
 
 
 @dataclass(frozen=True)
@@ -72,4 +79,4 @@ class SearchEnded:
     wall_s: float
 
 
-Event = SearchStarted | TrialStarted | Reported | Decided | Ended | SearchEnded
+Event = SearchStarted | BaselineMeasured | TrialStarted | Reported | Decided | Ended | SearchEnded

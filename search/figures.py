@@ -7,7 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from search.events import Decided, Ended, Event, Reported, SearchEnded, SearchStarted, TrialStarted
+from search.events import (
+    BaselineMeasured,
+    Decided,
+    Ended,
+    Event,
+    Reported,
+    SearchEnded,
+    SearchStarted,
+    TrialStarted,
+)
 from search.state import SearchState, best, is_news, new_best, tokens_saved, tokens_spent
 from search.words import params_text
 from train_fn.report import Report
@@ -70,6 +79,8 @@ def run_updates(before: SearchState, after: SearchState, event: Event, max_token
     match event:
         case SearchStarted():
             return [_search_started(before, after, event, time_ms)]
+        case BaselineMeasured():
+            return [RunUpdate(None, time_ms, (Figure("search/base_eval_nll", event.nll, 0, time_ms),))]
         case TrialStarted():
             return [_trial_started(before, after, event, time_ms)]
         case Reported():
@@ -149,8 +160,7 @@ def _search_started(before: SearchState, after: SearchState, event: SearchStarte
     # MLflow refuses a parameter that changes, and a later command may come with another budget.
     params = flatten(event.experiment) if before.started is None else {}
     params = {key: value for key, value in params.items() if not key.startswith("tracking.")}
-    figures = (Figure("search/base_eval_nll", event.base_eval_nll, 0, time_ms),)
-    return RunUpdate(None, time_ms, figures, params, tags, "RUNNING")
+    return RunUpdate(None, time_ms, (), params, tags, "RUNNING")
 
 
 def _trial_started(before: SearchState, after: SearchState, event: TrialStarted, time_ms: int) -> RunUpdate:

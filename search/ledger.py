@@ -12,7 +12,16 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from search.events import Decided, Ended, Event, Reported, SearchEnded, SearchStarted, TrialStarted
+from search.events import (
+    BaselineMeasured,
+    Decided,
+    Ended,
+    Event,
+    Reported,
+    SearchEnded,
+    SearchStarted,
+    TrialStarted,
+)
 from search.halving import Decision
 from train_fn.errors import InputError
 from train_fn.report import Evaluation, Outcome, Point, Report
@@ -129,6 +138,8 @@ def decode(line: str | bytes) -> Event:
     match values.pop("kind", None):
         case "SearchStarted":
             return SearchStarted(**values)
+        case "BaselineMeasured":
+            return BaselineMeasured(**values)
         case "TrialStarted":
             return TrialStarted(**values)
         case "Reported":

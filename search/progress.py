@@ -12,6 +12,7 @@ from rich.text import Text
 from search.events import Ended, Event, Reported, TrialStarted
 from search.state import SearchState, TrialState, best, counts, new_best, tokens_saved, tokens_spent, wall_s
 from search.words import params_text, seconds_text, tokens_text, trial_id
+from spaces.experiment import Experiment
 
 HEARTBEAT_S = 30.0
 REFRESH_PER_S = 2.0
@@ -30,26 +31,22 @@ class Progress:
     """Show a search; call `update` after every event.
 
     Args:
-        name: The experiment's name.
-        trials: Trials planned.
-        max_tokens: What a trial spends that is not stopped.
-        console: Where to write; a table when it is a terminal, else a line per trial that ends, per new best
+        experiment: What is searched.
+        console: Where to write, standard output when None; a table when it is a terminal, else a line per trial that ends, per new best
             trial and every 30 s.
         clock: Seconds since the epoch.
     """
 
     def __init__(
         self,
-        name: str,
-        trials: int,
-        max_tokens: int,
-        console: Console,
+        experiment: Experiment,
+        console: Console | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._name = name
-        self._trials = trials
-        self._max_tokens = max_tokens
-        self._console = console
+        self._name = experiment.name
+        self._trials = experiment.budget.trials
+        self._max_tokens = experiment.base.run.max_tokens
+        self._console = console or Console()
         self._clock = clock
         self._state = SearchState()
         self._live: Live | None = None
@@ -158,8 +155,7 @@ def render(name: str, state: SearchState, trials: int, max_tokens: int, now: flo
     top = best(state)
     best_line = f"best so far: {_best_text(name, top)}" if top is not None else "best so far: none evaluated"
     tally = Text(" ").join(
-        Text(f"{number} {status}", style=STYLES[status])
-        for status, number in sorted(counts(state).items())
+        Text(f"{number} {status}", style=STYLES[status]) for status, number in sorted(counts(state).items())
     )
     return Group(table, Text(best_line), tally, Text(status_line(state, trials, max_tokens, now)))
 

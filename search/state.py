@@ -5,7 +5,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from search.events import Decided, Ended, Event, Reported, SearchEnded, SearchStarted, TrialStarted
+from search.events import (
+    BaselineMeasured,
+    Decided,
+    Ended,
+    Event,
+    Reported,
+    SearchEnded,
+    SearchStarted,
+    TrialStarted,
+)
 from search.halving import Decision
 from spaces.experiment import ParamValue
 from train_fn.report import Evaluation, Outcome, Report, Status
@@ -99,6 +108,8 @@ def apply(state: SearchState, event: Event) -> SearchState:
     match event:
         case SearchStarted():
             return _command_started(state, event)
+        case BaselineMeasured():
+            return replace(now, base_eval_nll=event.nll, base_eval_stderr=event.stderr)
         case TrialStarted():
             return _trial_started(now, event)
         case Reported():
@@ -193,8 +204,6 @@ def _command_started(state: SearchState, event: SearchStarted) -> SearchState:
         last_time=event.time,
         work_started=None,
         work_tokens=tokens_spent(state),
-        base_eval_nll=event.base_eval_nll,
-        base_eval_stderr=event.base_eval_stderr,
     )
 
 

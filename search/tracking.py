@@ -76,6 +76,10 @@ class Tracker:
         """Begin to follow; what an earlier command could not send goes first."""
         self._thread.start()
 
+    def listen(self, state: SearchState, event: Event) -> None:
+        """Have the event sent soon; it is read from the ledger, so this returns at once."""
+        self._wake.set()
+
     def artifact(self, path: Path) -> None:
         """Upload a file to the search's run, in place of one with the same name; returns at once."""
         self._artifacts.append(path)
