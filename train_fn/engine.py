@@ -101,8 +101,9 @@ class Engine:
 
     def __init__(self, module: nn.Module, config: TrainConfig, precision: Chosen, device: torch.device) -> None:
         deepspeed_logger.setLevel("ERROR")  # its warnings repeat what the settings above say on purpose
-        # DeepSpeed's shared-memory collectives need a compiler for half a minute and mix up two groups on a machine
-        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+        # no kernels built at run time: probing for them runs a compiler, and DeepSpeed's shared-memory collectives
+        # take half a minute to build
+        vars(deepspeed.ops)["__compatible_ops__"] = {}
         trainable = [p for p in module.parameters() if p.requires_grad]
         settings = deepspeed_config(config, precision, device)
         warnings.filterwarnings("ignore", message=".*torch.distributed.*is deprecated", category=FutureWarning)

@@ -166,7 +166,7 @@ def fresh_model(
     if config.model.lora.rank > 0:
         model = adapt(model, config.model.lora).get_base_model()
     if config.model.activation_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.activation_checkpointing_enable({"use_reentrant": False})
     return model
 
 
