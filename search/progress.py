@@ -32,8 +32,8 @@ class Progress:
 
     Args:
         experiment: What is searched.
-        console: Where to write, standard output when None; a table when it is a terminal, else a line per trial that ends, per new best
-            trial and every 30 s.
+        console: Where to write, standard output when None; a table when it is a terminal, else a line per
+            trial that ends, per new best trial and every 30 s.
         clock: Seconds since the epoch.
     """
 

@@ -6,7 +6,16 @@ from dataclasses import asdict
 
 from optuna.distributions import FloatDistribution
 
-from search.events import Decided, Ended, Event, Reported, SearchEnded, SearchStarted, TrialStarted
+from search.events import (
+    BaselineMeasured,
+    Decided,
+    Ended,
+    Event,
+    Reported,
+    SearchEnded,
+    SearchStarted,
+    TrialStarted,
+)
 from search.halving import Decision
 from spaces.experiment import Experiment
 from train_fn.config import OptimConfig, RunConfig, TrainConfig
@@ -79,9 +88,7 @@ def outcome(
 
 
 def search_started(time: float = 1000.0) -> SearchStarted:
-    return SearchStarted(
-        time, {"name": "exp9", "budget": {"trials": 4}}, "laptop", "data-1", "abc123", 4.0, 0.06
-    )
+    return SearchStarted(time, {"name": "exp9", "budget": {"trials": 4}}, "laptop", "data-1", "abc123")
 
 
 def trial_started(time: float, trial: int, attempt: int = 0) -> TrialStarted:
@@ -109,7 +116,7 @@ def decision(trial: int, value: float, keep: bool) -> Decision:
 
 def small_search() -> list[Event]:
     """Four trials: two finish (1 is better), one is halved with a low NLL, one diverges."""
-    events: list[Event] = [search_started()]
+    events: list[Event] = [search_started(), BaselineMeasured(1000.5, 4.0, 0.06)]
     clock = iter(range(1001, 2000))
 
     def now() -> float:

@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.events import Decided, Ended, Event, Reported, SearchEnded, SearchStarted, TrialStarted
+from search.events import (
+    BaselineMeasured,
+    Decided,
+    Ended,
+    Event,
+    Reported,
+    SearchEnded,
+    SearchStarted,
+    TrialStarted,
+)
 from search.halving import Decision
 from search.ledger import Ledger, decode, encode, read_events, read_from
 from tests.unit.search.recorded import report, search_started, small_search
@@ -43,7 +52,8 @@ outcomes = st.builds(
     Outcome, count, statuses, words, count, count, count, maybe, maybe, number, number, st.none() | words
 )
 events = st.one_of(
-    st.builds(SearchStarted, number, values, words, words, words, number, number),
+    st.builds(SearchStarted, number, values, words, words, words),
+    st.builds(BaselineMeasured, number, number, number),
     st.builds(TrialStarted, number, count, count, values, values),
     st.builds(Reported, number, reports),
     st.builds(Decided, number, decisions),
