@@ -1,0 +1,304 @@
+"""The sizes of a model, read from its configuration alone: no weights, no torch.
+
+The counts follow the modules of transformers; a test builds every architecture and compares.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import train_fn
+from train_fn.config import ModelConfig, check
+from train_fn.errors import InputError
+
+KNOWN: Mapping[str, Mapping[str, Any]] = {
+    "eleutherai/gpt-j-6b": {
+        "model_type": "gptj",
+        "vocab_size": 50400,
+        "n_embd": 4096,
+        "n_layer": 28,
+        "n_head": 16,
+        "n_inner": None,
+        "tie_word_embeddings": False,
+    },
+}
+"""Configurations of Hub models by lower-case id, so that a plan needs no network."""
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A linear layer that every transformer layer has."""
+
+    name: str
+    inputs: int
+    outputs: int
+    bias: bool = False
+
+    @property
+    def parameters(self) -> int:
+        """Weights and biases."""
+        return self.inputs * self.outputs + self.outputs * self.bias
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """What memory and time depend on."""
+
+    kind: str
+    """`model_type` of transformers."""
+    vocabulary: int
+    hidden: int
+    layers: int
+    heads: int
+    key_value_heads: int
+    head_size: int
+    intermediate: int
+    gated: bool
+    """The MLP multiplies two projections (SwiGLU, GeGLU)."""
+    linears: tuple[Linear, ...]
+    """Of one layer."""
+    norm_parameters: int
+    """Of the normalisations of one layer."""
+    head: Linear
+    tied: bool
+    """The head shares the embedding's weights."""
+    final_norm_parameters: int
+
+    @property
+    def layer_parameters(self) -> int:
+        """Parameters of one transformer layer."""
+        return sum(linear.parameters for linear in self.linears) + self.norm_parameters
+
+    @property
+    def embedding_parameters(self) -> int:
+        """Parameters of the token embedding."""
+        return self.vocabulary * self.hidden
+
+    @property
+    def parameters(self) -> int:
+        """Parameters of the whole model, shared ones once."""
+        head = 0 if self.tied else self.head.parameters
+        layers = self.layers * self.layer_parameters
+        return self.embedding_parameters + layers + self.final_norm_parameters + head
+
+    def trainable(self, config: ModelConfig) -> int:
+        """Return how many parameters a trial trains: all, or rank * (inputs + outputs) per adapted layer.
+
+        LoRA: Hu et al. 2021, arXiv:2106.09685, section 4.1.
+
+        Raises:
+            InputError: A LoRA target is no linear layer of this model.
+        """
+        lora = config.lora
+        if lora.rank == 0:
+            return self.parameters
+        targets = {target.rpartition(".")[2] for target in lora.targets or LORA_TARGETS[self.kind]}
+        sizes = {linear.name: self.layers * (linear.inputs + linear.outputs) for linear in self.linears}
+        sizes[self.head.name] = self.head.inputs + self.head.outputs
+        unknown = sorted(targets - set(sizes))
+        rule = f"names {', '.join(unknown)}, which is no linear layer of a {self.kind} model"
+        check(not unknown, "model.lora.targets", lora.targets, rule, f"take some of {', '.join(sizes)}")
+        return sum(lora.rank * sizes[target] for target in targets)
+
+
+def model_shape(config: ModelConfig) -> ModelShape | None:
+    """Return the shape of a base model.
+
+    Args:
+        config: Which model.
+
+    Returns:
+        None when nothing on this machine says: a Hub id that is neither in the Hub's cache nor in `KNOWN`.
+
+    Raises:
+        InputError: The configuration cannot be read, or its architecture cannot be trained.
+    """
+    raw = _gguf_config(config) if config.gguf_file else _raw_config(config)
+    return None if raw is None else shape_of(raw, config.path)
+
+
+def _raw_config(config: ModelConfig) -> Mapping[str, Any] | None:
+    folder = (
+        Path(train_fn.__path__[0]) / "bundled" / "model" if config.path == "bundled" else Path(config.path)
+    )
+    if folder.is_dir():
+        return _read(folder / "config.json", config.path)
+    if config.path.startswith((".", "/", "~")) or config.path.count("/") != 1:
+        raise InputError(f"model.path = {config.path!r} is no folder; give a folder, a Hub id or 'bundled'")
+    if config.path.lower() in KNOWN:
+        return KNOWN[config.path.lower()]
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = try_to_load_from_cache(config.path, "config.json")
+    return _read(Path(cached), config.path) if isinstance(cached, str) else None
+
+
+def _read(file: Path, path: str) -> Mapping[str, Any]:
+    try:
+        raw: Mapping[str, Any] = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"model.path = {path!r}: its {file.name} cannot be read ({error}); give a complete model folder"
+        ) from error
+    return raw
+
+
+def _gguf_config(config: ModelConfig) -> Mapping[str, Any]:
+    """Read the fields of a GGUF header under the names of `config.json`."""
+    from gguf import GGUFReader
+
+    file = Path(config.path) / config.gguf_file
+    if not file.is_file():
+        raise InputError(
+            f"model.gguf_file = {config.gguf_file!r} is no file in {config.path!r}; name one that is"
+        )
+    try:
+        reader = GGUFReader(file)
+    except ValueError as error:
+        raise InputError(
+            f"model.gguf_file = {config.gguf_file!r} cannot be read: {error}; download it anew"
+        ) from error
+    fields = {
+        name: field.contents() for name, field in reader.fields.items() if not name.startswith("tokenizer")
+    }
+    tensors = {tensor.name: [int(n) for n in tensor.shape] for tensor in reader.tensors}
+    kind = fields["general.architecture"]
+    heads = fields[f"{kind}.attention.head_count"]
+    hidden = fields[f"{kind}.embedding_length"]
+    return {
+        "model_type": {"gemma3": "gemma3_text"}.get(kind, kind),
+        "vocab_size": tensors["token_embd.weight"][1],
+        "hidden_size": hidden,
+        "num_hidden_layers": fields[f"{kind}.block_count"],
+        "num_attention_heads": heads,
+        "num_key_value_heads": fields.get(f"{kind}.attention.head_count_kv", heads),
+        "head_dim": fields.get(f"{kind}.attention.key_length", hidden // heads),
+        "intermediate_size": fields[f"{kind}.feed_forward_length"],
+        "tie_word_embeddings": "output.weight" not in tensors,
+    }
+
+
+def shape_of(raw: Mapping[str, Any], path: str) -> ModelShape:
+    """Return the shape that the content of a `config.json` describes.
+
+    Args:
+        raw: The file's content.
+        path: `model.path`, for the messages.
+
+    Raises:
+        InputError: A field is missing, or the architecture cannot be trained.
+    """
+    kind = raw.get("model_type")
+    known = ", ".join(sorted(LORA_TARGETS))
+    check(kind in LORA_TARGETS, "model.path", path, f"is a {kind!r} model", f"take one of {known}")
+    try:
+        if kind == "gptj":
+            return _gptj(raw)
+        return _gpt_neox(raw) if kind == "gpt_neox" else _llama_like(raw)
+    except KeyError as error:
+        raise InputError(
+            f"model.path = {path!r}: its configuration lacks {error.args[0]!r}; give a complete model folder"
+        ) from error
+
+
+def _gptj(raw: Mapping[str, Any]) -> ModelShape:
+    hidden, heads, vocabulary = raw["n_embd"], raw["n_head"], raw["vocab_size"]
+    inner = raw.get("n_inner") or 4 * hidden
+    linears = [Linear(name, hidden, hidden) for name in ("q_proj", "k_proj", "v_proj", "out_proj")]
+    linears += [Linear("fc_in", hidden, inner, True), Linear("fc_out", inner, hidden, True)]
+    return ModelShape(
+        kind="gptj",
+        vocabulary=vocabulary,
+        hidden=hidden,
+        layers=raw["n_layer"],
+        heads=heads,
+        key_value_heads=heads,
+        head_size=hidden // heads,
+        intermediate=inner,
+        gated=False,
+        linears=tuple(linears),
+        norm_parameters=2 * hidden,
+        head=Linear("lm_head", hidden, vocabulary, True),
+        tied=raw.get("tie_word_embeddings", False),
+        final_norm_parameters=2 * hidden,
+    )
+
+
+def _gpt_neox(raw: Mapping[str, Any]) -> ModelShape:
+    hidden, heads, vocabulary = raw["hidden_size"], raw["num_attention_heads"], raw["vocab_size"]
+    inner, bias = raw["intermediate_size"], raw.get("attention_bias", True)
+    linears = (
+        Linear("query_key_value", hidden, 3 * hidden, bias),
+        Linear("dense", hidden, hidden, bias),
+        Linear("dense_h_to_4h", hidden, inner, True),
+        Linear("dense_4h_to_h", inner, hidden, True),
+    )
+    return ModelShape(
+        kind="gpt_neox",
+        vocabulary=vocabulary,
+        hidden=hidden,
+        layers=raw["num_hidden_layers"],
+        heads=heads,
+        key_value_heads=heads,
+        head_size=hidden // heads,
+        intermediate=inner,
+        gated=False,
+        linears=linears,
+        norm_parameters=4 * hidden,
+        head=Linear("embed_out", hidden, vocabulary),
+        tied=raw.get("tie_word_embeddings", False),
+        final_norm_parameters=2 * hidden,
+    )
+
+
+def _llama_like(raw: Mapping[str, Any]) -> ModelShape:
+    kind = raw["model_type"]
+    hidden, heads, vocabulary = raw["hidden_size"], raw["num_attention_heads"], raw["vocab_size"]
+    key_heads = raw.get("num_key_value_heads") or heads
+    size = raw.get("head_dim") or hidden // heads
+    inner, gemma = raw["intermediate_size"], kind.startswith("gemma")
+    bias, mlp_bias = raw.get("attention_bias", False), raw.get("mlp_bias", False)
+    linears = (
+        Linear("q_proj", hidden, heads * size, bias or kind == "qwen2"),
+        Linear("k_proj", hidden, key_heads * size, bias or kind == "qwen2"),
+        Linear("v_proj", hidden, key_heads * size, bias or kind == "qwen2"),
+        Linear("o_proj", heads * size, hidden, bias),
+        Linear("gate_proj", hidden, inner, mlp_bias),
+        Linear("up_proj", hidden, inner, mlp_bias),
+        Linear("down_proj", inner, hidden, mlp_bias),
+    )
+    norms = (4 if kind in ("gemma2", "gemma3_text") else 2) * hidden
+    query_key_norms = 2 * size if kind in ("qwen3", "gemma3_text") else 0
+    return ModelShape(
+        kind=kind,
+        vocabulary=vocabulary,
+        hidden=hidden,
+        layers=raw["num_hidden_layers"],
+        heads=heads,
+        key_value_heads=key_heads,
+        head_size=size,
+        intermediate=inner,
+        gated=True,
+        linears=linears,
+        norm_parameters=norms + query_key_norms,
+        head=Linear("lm_head", hidden, vocabulary),
+        tied=raw.get("tie_word_embeddings", gemma),
+        final_norm_parameters=hidden,
+    )
+
+
+_QUERY_AND_VALUE = ("q_proj", "v_proj")
+LORA_TARGETS: Mapping[str, tuple[str, ...]] = {
+    "gemma": _QUERY_AND_VALUE,
+    "gemma2": _QUERY_AND_VALUE,
+    "gemma3_text": _QUERY_AND_VALUE,
+    "gpt_neox": ("query_key_value",),
+    "gptj": _QUERY_AND_VALUE,
+    "llama": _QUERY_AND_VALUE,
+    "mistral": _QUERY_AND_VALUE,
+    "qwen2": _QUERY_AND_VALUE,
+    "qwen3": _QUERY_AND_VALUE,
+}
+"""What peft adapts when nobody says otherwise, by `model_type`: the architectures that can be trained."""
