@@ -1,0 +1,149 @@
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import jsonschema
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from search.events import Ended, Event, Reported, SearchEnded
+from search.ledger import decode, encode
+from search.state import replay
+from search.summary import (
+    BestSummary,
+    Summary,
+    TrialSummary,
+    closing_lines,
+    paired_difference,
+    summarise,
+    write_summary,
+)
+from tests.unit.search.recorded import (
+    evaluation,
+    experiment,
+    outcome,
+    report,
+    search_started,
+    small_search,
+    trial_started,
+)
+from train_fn.errors import InputError
+from train_fn.report import Evaluation
+
+SCHEMA: dict[str, Any] = json.loads((Path(__file__).parents[3] / "docs" / "summary.schema.json").read_text())
+
+
+def check_schema(summary: Summary) -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    text = json.dumps(summary, allow_nan=False)
+    jsonschema.Draft202012Validator(SCHEMA).validate(json.loads(text))
+
+
+def test_the_summary_of_the_small_search() -> None:
+    summary = summarise(replay(small_search()), experiment(), {0: "run-a", 1: "run-b"})
+    check_schema(summary)
+    assert (summary["experiment"], summary["profile"], summary["status"]) == ("exp9", "laptop", "finished")
+    assert (summary["wall_s"], summary["base_eval_nll"], summary["base_eval_nll_stderr"]) == (25.0, 4.0, 0.06)
+    assert (summary["tokens_spent"], summary["tokens_saved"]) == (11_000, 5000)
+    assert [t["id"] for t in summary["trials"]] == ["exp9-0000", "exp9-0001", "exp9-0002", "exp9-0003"]
+    assert [t["status"] for t in summary["trials"]] == ["finished", "finished", "halved", "diverged"]
+    assert [t["mlflow_run_id"] for t in summary["trials"]] == ["run-a", "run-b", None, None]
+    assert summary["trials"][3]["eval_nll"] is None
+    assert summary["trials"][0]["config"]["optim"]["lr"] == 0.1  # type: ignore[index]
+    assert summary["best"] is not None
+    assert (summary["best"]["id"], summary["best"]["eval_nll"]) == ("exp9-0001", 2.5)
+    assert summary["best"]["checkpoint"] == "trials/0001"
+
+
+@pytest.mark.parametrize("events", [small_search()[:n] for n in (1, 2, 3, 4)])
+def test_a_search_that_hardly_began_has_a_summary(events: list[Event]) -> None:
+    state = replay([*events, SearchEnded(2000.0, "interrupted", 3.0)])
+    check_schema(summarise(state, experiment(), {}))
+
+
+def test_the_summary_is_the_same_from_memory_and_from_the_ledger() -> None:
+    events = small_search()
+    read_back = [decode(encode(event)) for event in events]
+    assert summarise(replay(events), experiment(), {}) == summarise(replay(read_back), experiment(), {})
+
+
+@pytest.mark.parametrize(
+    ("kind", "place"), [(Summary, SCHEMA), (TrialSummary, "trial"), (BestSummary, "best")]
+)
+def test_schema_and_code_name_the_same_keys(kind: type, place: Any) -> None:
+    schema = SCHEMA["$defs"][place] if isinstance(place, str) else place
+    assert set(schema["properties"]) == set(schema["required"]) == set(get_type_hints(kind))
+
+
+def test_the_documentation_names_every_key() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "summary.md").read_text()
+    for kind in (Summary, TrialSummary, BestSummary):
+        for key in get_type_hints(kind):
+            assert f"`{key}`" in text, key
+
+
+def test_the_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    path = tmp_path / "summary.json"
+    path.write_text("old")
+    summary = summarise(replay(small_search()), experiment(), {})
+    write_summary(path, summary)
+    assert json.loads(path.read_text())["trials"][1]["id"] == "exp9-0001"
+    assert [p.name for p in tmp_path.iterdir()] == ["summary.json"]
+    with pytest.raises(InputError, match="cannot write"):
+        write_summary(tmp_path / "missing" / "summary.json", summary)
+
+
+def test_closing_lines_say_what_won_why_and_where_to_look() -> None:
+    lines = closing_lines(replay(small_search()), experiment(), "mlflow ui")
+    assert lines == [
+        "Search exp9 (laptop) finished: 4 trials (1 diverged, 2 finished, 1 halved)",
+        "Best trial: exp9-0001, eval NLL 2.5000 ± 0.0500 after 4.0k tokens",
+        "  lr=0.01",
+        "  0.4000 ± 0.0000 below the second, exp9-0000: more than noise",
+        "  1.5000 ± 0.0781 below the base model: more than noise",
+        "  weights: trials/0001",
+        "Tokens: 11.0k spent, 5.0k saved by stopping trials early",
+        "Dashboard: mlflow ui",
+    ]
+
+
+def test_a_lead_within_the_noise_is_called_that() -> None:
+    events: list[Event] = [search_started()]
+    for trial, spread in ((0, 0.1), (1, -0.1)):
+        noisy = evaluation(2.5 + trial / 1000, spread)
+        window = dataclasses.replace(report(trial, 4000, None), eval=noisy)
+        events += [trial_started(1001.0, trial), Reported(1002.0, window)]
+        events.append(Ended(1003.0, outcome(trial, "finished", 4000, noisy.nll)))
+    lines = closing_lines(replay(events), experiment(), "mlflow ui")
+    assert any("below the second, exp9-0001: within two standard errors" in line for line in lines)
+
+
+def test_without_any_sound_trial_the_lines_say_so() -> None:
+    events = [e for e in small_search() if not isinstance(e, Reported)]
+    events = [e for e in events if not (isinstance(e, Ended) and e.outcome.eval_nll is not None)]
+    assert any(
+        "No trial can be called the best" in line for line in closing_lines(replay(events), experiment(), "x")
+    )
+
+
+nats = st.floats(0, 10)
+
+
+@given(st.lists(st.tuples(st.integers(1, 500), nats, nats), min_size=2, max_size=40))
+def test_the_paired_difference_is_the_ratio_estimator(rows: list[tuple[int, float, float]]) -> None:
+    tokens = tuple(n for n, _, _ in rows)
+    a = Evaluation(0.0, 0.0, tuple(x for _, x, _ in rows), tokens, 0.0)
+    b = Evaluation(0.0, 0.0, tuple(y for _, _, y in rows), tokens, 0.0)
+    found, back = paired_difference(a, b), paired_difference(b, a)
+    weights = np.array(tokens, float)
+    nll_a = np.average(a.example_nll, weights=weights)
+    assert math.isclose(found.nll, nll_a - np.average(b.example_nll, weights=weights), abs_tol=1e-9)
+    residuals = weights * (np.subtract(a.example_nll, b.example_nll) - found.nll)
+    expected = np.std(residuals, ddof=1) * math.sqrt(len(rows)) / weights.sum()
+    assert math.isclose(found.stderr, expected, rel_tol=1e-6, abs_tol=1e-12)
+    assert math.isclose(found.nll, -back.nll, abs_tol=1e-12)
+    assert paired_difference(a, a).nll == paired_difference(a, a).stderr == 0.0
