@@ -1,0 +1,148 @@
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from search.events import Ended, Event, Reported, SearchEnded
+from search.figures import Figure, RunUpdate, flatten, merge, note, run_updates
+from search.state import SearchState
+from search.tracking import updates_of
+from tests.unit.search.recorded import (
+    MAX_TOKENS,
+    evaluation,
+    experiment,
+    outcome,
+    report,
+    search_started,
+    small_search,
+    trial_started,
+)
+
+
+def all_updates(events: list[Event]) -> list[RunUpdate]:
+    return updates_of(SearchState(), events, MAX_TOKENS)[0]
+
+
+def of_run(events: list[Event], trial: int | None) -> RunUpdate:
+    return merge([update for update in all_updates(events) if update.trial == trial])
+
+
+def test_a_window_becomes_figures_with_tokens_as_their_step() -> None:
+    events = [search_started(), trial_started(1001.0, 0), Reported(1002.5, report(0, 1000, 3.25))]
+    figures = of_run(events, 0).figures
+    assert [(f.key, f.value, f.step) for f in figures if f.key.startswith("loss/") and f.step == 500] == [
+        ("loss/raw", 3.0, 500),
+        ("loss/ema_90", 2.9, 500),
+        ("loss/ema_98", 2.8, 500),
+    ]
+    at_end = {f.key: f.value for f in figures if f.step == 1000}
+    assert at_end.items() >= {
+        "loss/raw": 4.0,
+        "optim/lr": 1e-4,
+        "optim/grad_norm": 0.7,
+        "optim/loss_scale": 65536.0,
+        "overflow/rate": 0.1,
+        "overflow/steps": 1.0,
+        "curve/spikes": 0.0,
+        "speed/tokens_per_s": 500.0,
+        "eval/nll": 3.25,
+        "eval/nll_stderr": 0.05,
+    }.items()  # fmt: skip
+    assert {f.time_ms for f in figures} == {1_002_500}
+
+
+def test_the_search_follows_its_best_trial_and_its_tokens() -> None:
+    update = of_run(small_search(), None)
+    best = [(f.value, f.step) for f in update.figures if f.key == "search/best_eval_nll"]
+    assert best == [(3.5, 1000), (3.2, 2000), (3.0, 3000), (2.9, 4000), (2.5, 8000)]
+    spent = [f.value for f in update.figures if f.key == "search/tokens_spent"]
+    saved = [f.value for f in update.figures if f.key == "search/tokens_saved"]
+    assert (spent, saved) == ([4000.0, 8000.0, 10_000.0, 11_000.0], [0.0, 0.0, 2000.0, 5000.0])
+    assert [f.value for f in update.figures if f.key == "search/base_eval_nll"] == [4.0]
+    assert (update.status, update.tags["status"], update.tags["best_trial"]) == ("FINISHED", "finished", "1")
+    assert update.params == {"name": "exp9", "budget.trials": "4"}
+
+
+def test_a_trial_carries_its_parameters_and_its_end() -> None:
+    update = of_run(small_search(), 2)
+    assert update.params["optim.lr"] == update.params["sampled.optim.lr"] == "0.001"
+    assert update.params["data.clean.languages"] == "en"
+    assert update.tags == {
+        "status": "halved",
+        "reason": "2.4 is not among the best third",
+        "attempt": "0",
+        "rung": "1",
+        "profile": "laptop",
+        "data_key": "data-1",
+        "git_commit": "abc123",
+    }
+    assert update.status == "KILLED"
+    assert of_run(small_search(), 3).status == "FAILED"
+    assert of_run(small_search(), 1).status == "FINISHED"
+
+
+def test_what_a_restarted_worker_repeats_gives_no_figures() -> None:
+    events = [search_started(), trial_started(1001.0, 0), Reported(1002.0, report(0, 1000, 3.0))]
+    again = Reported(1050.0, report(0, 1000, 9.0))
+    assert all_updates([*events, again]) == all_updates(events)
+
+
+def test_a_later_command_never_changes_a_parameter() -> None:
+    first: list[Event] = [search_started(), trial_started(1001.0, 0)]
+    first += [Ended(1002.0, outcome(0, "cancelled", 0, None)), SearchEnded(1003.0, "interrupted", 3.0)]
+    larger = replace(search_started(2000.0), experiment={"name": "exp9", "budget": {"trials": 99}})
+    later = all_updates([*first, larger, trial_started(2001.0, 0, attempt=1)])[len(all_updates(first)) :]
+    assert [update.params for update in later] == [{}, {}]
+    assert [update.status for update in later] == ["RUNNING", "RUNNING"]
+    assert later[1].tags["reason"] == ""
+
+
+def test_an_address_with_a_password_is_no_parameter() -> None:
+    secret = {"name": "exp9", "tracking": {"uri": "https://me:secret@host"}}
+    updates = all_updates([replace(search_started(), experiment=secret)])
+    assert "secret" not in repr(updates)
+
+
+def test_long_values_are_cut_where_mlflow_would_refuse_them() -> None:
+    flat = flatten({"data": {"sources": ["x" * 5000, "y" * 5000], "weights": ()}, "n": None})
+    assert len(flat["data.sources"]) == 6000
+    assert flat["data.sources"].endswith("...")
+    assert (flat["data.weights"], flat["n"]) == ("", "None")
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=6))
+def test_merging_in_any_groups_is_merging_at_once(sizes: list[int]) -> None:
+    updates = [
+        RunUpdate(1, i, (Figure("a", float(i), i, i),), {f"p{i % 3}": str(i)}, {f"t{i % 2}": str(i)},
+                  "RUNNING" if i % 3 == 0 else None)
+        for i in range(sum(sizes))
+    ]  # fmt: skip
+    groups, at = [], 0
+    for size in sizes:
+        groups.append(merge(updates[at : at + size]))
+        at += size
+    whole, parts = merge(updates), merge(groups)
+    assert (parts.figures, parts.params, parts.tags, parts.status) == (
+        whole.figures,
+        whole.params,
+        whole.tags,
+        whole.status,
+    )
+
+
+def test_the_description_names_what_is_sampled() -> None:
+    about = experiment()
+    text = note(about.name, about.profile, about.description, about.space)
+    assert text.startswith("# exp9 (laptop)\n\nA search for tests.")
+    assert "| `optim.lr` | `FloatDistribution(high=0.1, log=True, low=1e-06, step=None)` |" in text
+
+
+def test_an_event_without_news_for_the_search_updates_only_its_trial() -> None:
+    events = [search_started(), trial_started(1001.0, 0)]
+    before = updates_of(SearchState(), events, MAX_TOKENS)[1]
+    window = replace(report(0, 1000, None), eval=None)
+    after = updates_of(before, [Reported(1002.0, window)], MAX_TOKENS)[1]
+    assert [u.trial for u in run_updates(before, after, Reported(1002.0, window), MAX_TOKENS)] == [0]
+    scored = replace(window, eval=evaluation(3.0))
+    after = updates_of(before, [Reported(1002.0, scored)], MAX_TOKENS)[1]
+    assert [u.trial for u in run_updates(before, after, Reported(1002.0, scored), MAX_TOKENS)] == [0, None]

@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import pytest
+
+from search.tracking_uri import check_uri, dashboard_command, redact, resolve, without_secrets
+from train_fn.errors import InputError
+
+
+def test_the_experiment_goes_before_the_environment_before_a_file(tmp_path: Path) -> None:
+    assert resolve("http://a:5000", "http://b:5000", tmp_path) == "http://a:5000"
+    assert resolve("", "http://b:5000", tmp_path) == "http://b:5000"
+    for unset in ("", None):
+        assert resolve("", unset, tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
+
+
+def test_the_default_file_does_not_depend_on_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("runs").mkdir()
+    assert resolve("", None, Path("runs")) == f"sqlite:///{tmp_path}/runs/mlflow.db"
+
+
+@pytest.mark.parametrize(
+    ("uri", "told"),
+    [
+        ("mlruns", "must be sqlite"),
+        ("file:///tmp/mlruns", "must be sqlite"),
+        ("ftp://host/x", "must be sqlite"),
+        ("sqlite:relative.db", "must be sqlite"),
+        ("http://", "names no host"),
+        ("http://host:port", "is no address"),
+        ("sqlite://", "names no file"),
+        ("sqlite:////no/such/folder/mlflow.db", "no folder /no/such/folder"),
+        ("mysql+nosuchdriver://host/db", "needs the package nosuchdriver"),
+        ("postgresql+nosuchdriver://me:secret@host/db", "postgresql+nosuchdriver://host/db"),
+    ],
+)
+def test_an_address_that_can_never_work_is_refused_at_once(uri: str, told: str) -> None:
+    with pytest.raises(InputError) as error:
+        check_uri(uri)
+    assert told in str(error.value)
+    assert "set tracking.uri" in str(error.value)
+    assert "secret" not in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_nobody_needs_to_answer_yet() -> None:
+    check_uri("https://me:secret@mlflow.example:8443/path")
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("https://me:se@cret@host:5000/x?token=abc", "https://host:5000/x"),
+        ("postgresql://me:secret@db/mlflow", "postgresql://db/mlflow"),
+        ("sqlite:////data/me@home/mlflow.db", "sqlite:////data/me@home/mlflow.db"),
+        ("http://host", "http://host"),
+    ],
+)
+def test_secrets_are_not_shown(uri: str, shown: str) -> None:
+    assert redact(uri) == shown
+
+
+def test_messages_of_libraries_lose_the_secrets() -> None:
+    uri = "https://me:secret@host:5000/x?token=abc"
+    text = f"cannot reach {uri}\nor https://me:secret@host/y with auth ('me', 'secret') token=abc"
+    assert (
+        without_secrets(text, uri)
+        == "cannot reach https://host:5000/x?*** or https://host/y with auth ('me', '***') ***"
+    )
+
+
+def test_the_dashboard_is_a_server_or_a_command_for_a_database() -> None:
+    assert dashboard_command("https://me:secret@host:5000/?x=1") == "https://host:5000/"
+    assert (
+        dashboard_command("sqlite:////data/my runs/mlflow.db")
+        == "mlflow ui --backend-store-uri 'sqlite:////data/my runs/mlflow.db' --host 127.0.0.1"
+    )
