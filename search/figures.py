@@ -57,10 +57,13 @@ class RunUpdate:
     trial: int | None
     """None is the parent run of the search."""
     time_ms: int
+    """When the first of it happened: the run's start, should this be what makes it."""
     figures: tuple[Figure, ...] = ()
     params: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     status: RunStatus | None = None
+    status_ms: int | None = None
+    """When the run came to have this status."""
 
 
 def run_updates(before: SearchState, after: SearchState, event: Event, max_tokens: int) -> list[RunUpdate]:
@@ -96,12 +99,11 @@ def run_updates(before: SearchState, after: SearchState, event: Event, max_token
             if event.outcome.checkpoint is not None:
                 tags["checkpoint"] = event.outcome.checkpoint
             status = TRIAL_STATUS[event.outcome.status]
-            updates = [RunUpdate(event.outcome.trial, time_ms, tags=tags, status=status)]
+            updates = [RunUpdate(event.outcome.trial, time_ms, tags=tags, status=status, status_ms=time_ms)]
             return updates + _parent(before, after, time_ms, max_tokens, ended=True)
         case SearchEnded():
-            return [
-                RunUpdate(None, time_ms, tags={"status": event.status}, status=SEARCH_STATUS[event.status])
-            ]
+            status, tags = SEARCH_STATUS[event.status], {"status": event.status}
+            return [RunUpdate(None, time_ms, tags=tags, status=status, status_ms=time_ms)]
 
 
 def report_figures(report: Report, time_ms: int) -> Iterator[Figure]:
@@ -160,7 +162,7 @@ def _search_started(before: SearchState, after: SearchState, event: SearchStarte
     # MLflow refuses a parameter that changes, and a later command may come with another budget.
     params = flatten(event.experiment) if before.started is None else {}
     params = {key: value for key, value in params.items() if not key.startswith("tracking.")}
-    return RunUpdate(None, time_ms, (), params, tags, "RUNNING")
+    return RunUpdate(None, time_ms, (), params, tags, "RUNNING", time_ms)
 
 
 def _trial_started(before: SearchState, after: SearchState, event: TrialStarted, time_ms: int) -> RunUpdate:
@@ -168,7 +170,7 @@ def _trial_started(before: SearchState, after: SearchState, event: TrialStarted,
     params: dict[str, str] = {}
     if event.trial not in before.trials:
         params = flatten(event.config) | {f"sampled.{k}": str(v) for k, v in event.params.items()}
-    return RunUpdate(event.trial, time_ms, (), params, tags, "RUNNING")
+    return RunUpdate(event.trial, time_ms, (), params, tags, "RUNNING", time_ms)
 
 
 def _origin(state: SearchState) -> dict[str, str]:
@@ -204,9 +206,10 @@ def merge(updates: Sequence[RunUpdate]) -> RunUpdate:
     ends = [update for update in updates if update.status is not None]
     return RunUpdate(
         trial=first.trial,
-        time_ms=ends[-1].time_ms if ends else first.time_ms,
+        time_ms=first.time_ms,
         figures=tuple(figure for update in updates for figure in update.figures),
         params=params,
         tags=tags,
         status=ends[-1].status if ends else None,
+        status_ms=ends[-1].status_ms if ends else None,
     )

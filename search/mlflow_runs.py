@@ -74,7 +74,7 @@ class MlflowRuns:
         if update.status == "RUNNING":
             self._client.update_run(run, status="RUNNING")
         elif update.status is not None:
-            self._client.set_terminated(run, update.status, update.time_ms)
+            self._client.set_terminated(run, update.status, update.status_ms)
 
     def add_artifact(self, path: Path) -> None:
         """Upload a file to the parent run, in place of one with the same name."""
