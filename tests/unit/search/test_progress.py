@@ -1,0 +1,145 @@
+import io
+import time
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from search import progress
+from search.events import Ended, Event, Reported, SearchEnded
+from search.progress import Progress, event_lines, render, seconds_left, sparkline, status_line
+from search.state import SearchState, apply, replay
+from spaces.experiment import BudgetConfig
+from tests.unit.search.recorded import (
+    MAX_TOKENS,
+    experiment,
+    outcome,
+    report,
+    search_started,
+    small_search,
+    trial_started,
+)
+
+
+def lines_of(events: list[Event]) -> list[str]:
+    state, lines = SearchState(), []
+    for event in events:
+        after = apply(state, event)
+        lines += event_lines("exp9", state, after, event)
+        state = after
+    return lines
+
+
+def test_lines_tell_ends_and_new_bests_and_never_one_per_report() -> None:
+    assert lines_of(small_search()) == [
+        "best so far: exp9-0000 (running), eval NLL 3.5000 at 1.0k tokens: lr=0.1",
+        "best so far: exp9-0000 (running), eval NLL 3.2000 at 2.0k tokens: lr=0.1",
+        "best so far: exp9-0000 (running), eval NLL 3.0000 at 3.0k tokens: lr=0.1",
+        "best so far: exp9-0000 (running), eval NLL 2.9000 at 4.0k tokens: lr=0.1",
+        "exp9-0000 finished at 4.0k tokens: its budget",
+        "exp9-0001 finished at 4.0k tokens: its budget",
+        "best so far: exp9-0001 (finished), eval NLL 2.5000 at 4.0k tokens: lr=0.01",
+        "exp9-0002 halved at 2.0k tokens: 2.4 is not among the best third",
+        "exp9-0003 diverged at 1.0k tokens: the loss rose tenfold",
+    ]
+
+
+def test_a_trial_that_starts_again_is_told() -> None:
+    events = [search_started(), trial_started(1001.0, 4), trial_started(1009.0, 4, attempt=1)]
+    assert lines_of(events) == ["exp9-0004 starts again (attempt 2)"]
+
+
+def test_the_time_left_comes_from_this_commands_speed() -> None:
+    events: list[Event] = [search_started(1000.0), trial_started(1010.0, 0)]
+    assert seconds_left(replay(events), 4, MAX_TOKENS, 1015.0) is None
+    events.append(Reported(1020.0, report(0, 1000, None)))
+    # 100 tokens per second; 3000 to come in this trial and 4000 in each of three others.
+    assert seconds_left(replay(events), 4, MAX_TOKENS, 1020.0) == pytest.approx(150)
+    events.append(Ended(1020.0, outcome(0, "halved", 1000, 3.0)))
+    # The trials to come are expected to spend what this one did.
+    assert seconds_left(replay(events), 4, MAX_TOKENS, 1020.0) == pytest.approx(30)
+    events += [SearchEnded(1020.0, "interrupted", 20.0), search_started(9000.0), trial_started(9010.0, 1)]
+    assert seconds_left(replay(events), 4, MAX_TOKENS, 9020.0) is None
+    events.append(Reported(9020.0, report(1, 2000, None)))
+    # 200 tokens per second now; 2000 in this trial, which outlived the usual 1000, and 1000 in two others.
+    assert seconds_left(replay(events), 4, MAX_TOKENS, 9020.0) == pytest.approx(20)
+
+
+def test_the_status_line_sums_up() -> None:
+    state = replay(small_search()[:-1])
+    line = status_line(state, 16, MAX_TOKENS, state.last_time)
+    assert line == (
+        "20s: 4 of 16 trials started (1 diverged, 2 finished, 1 halved); "
+        "11.0k tokens spent, 5.0k saved; about 57s left"
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "drawn"),
+    [((), ""), ((1.0,), "▁"), ((0.0, 1.0), "▁█"), ((8.0, 4.0, 0.0), "█▅▁"), ((2.0, 2.0), "▁▁")],
+)
+def test_sparkline(values: tuple[float, ...], drawn: str) -> None:
+    assert sparkline(values) == drawn
+
+
+@given(st.lists(st.floats(-1e6, 1e6), max_size=30).map(tuple))
+def test_a_sparkline_has_a_mark_per_value(values: tuple[float, ...]) -> None:
+    assert len(sparkline(values)) == len(values)
+
+
+def test_the_table_shows_running_trials_and_the_tally() -> None:
+    events = small_search()[:-1]
+    events += [trial_started(1100.0, 7), Reported(1101.0, report(7, 1000, 3.3)), trial_started(1102.0, 8)]
+    out = io.StringIO()
+    state = replay(events)
+    Console(file=out, width=140).print(render("exp9", state, 16, MAX_TOKENS, 1102.0))
+    text = out.getvalue()
+    (row,) = (line for line in text.splitlines() if "exp9-0007" in line)
+    for part in ("lr=0.001", "1.0k/4.0k", "3.3000", "500", "▁ 3.000"):
+        assert part in row
+    assert any("exp9-0008" in line and "starting" in line for line in text.splitlines())
+    assert "1 diverged 2 finished 1 halved 2 running" in text
+    assert "best so far: exp9-0001 (finished), eval NLL 2.5000" in text
+
+
+def test_without_a_terminal_plain_lines_come_with_a_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "HEARTBEAT_S", 0.05)
+    out = io.StringIO()
+    shown = Progress(experiment(), Console(file=out, width=80), clock=lambda: 1030.0)
+    shown.start()
+    state = SearchState()
+    for event in small_search()[:-1]:
+        state = apply(state, event)
+        shown.update(state, event)
+    deadline = time.monotonic() + 10
+    while "trials started" not in out.getvalue() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    shown.stop()
+    text = out.getvalue()
+    assert "exp9-0003 diverged at 1.0k tokens: the loss rose tenfold\n" in text
+    assert "4 of 16 trials started" in text
+    assert "\x1b" not in text
+    assert (
+        "best so far: exp9-0001 (finished), eval NLL 2.5000 at 4.0k tokens: lr=0.01\n" in text
+    )  # not wrapped
+    time.sleep(0.2)
+    assert out.getvalue() == text  # nothing after the stop
+
+
+def test_on_a_terminal_the_table_stays_and_the_record_stands_above_it() -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=120, force_terminal=True)
+    about = replace(experiment(), budget=BudgetConfig(trials=4))
+    shown = Progress(about, console, clock=lambda: 1030.0)
+    shown.start()
+    state = SearchState()
+    for event in small_search():
+        state = apply(state, event)
+        shown.update(state, event)
+    shown.stop()
+    text = out.getvalue()
+    assert "exp9-0002 halved at 2.0k tokens" in text
+    assert text.rindex("Search exp9") > text.rindex("exp9-0003 diverged")
+    assert "4 of 4 trials started" in text
