@@ -120,11 +120,12 @@ def toy_train_config(**changes: Any) -> TrainConfig:
         engine=EngineConfig(max_tokens_per_micro_batch=64),
         run=RunConfig(max_tokens=2000, window_tokens=500),
     )
+    groups: dict[str, dict[str, Any]] = {}
     for path, value in changes.items():
         group, name = path.split("__")
-        part = dataclasses.replace(getattr(config, group), **{name: value})
-        config = dataclasses.replace(config, **{group: part})
-    return config
+        groups.setdefault(group, {})[name] = value
+    parts = {group: dataclasses.replace(getattr(config, group), **values) for group, values in groups.items()}
+    return dataclasses.replace(config, **parts)
 
 
 def save_toy_model(folder: Path, kind: str = "gpt_neox") -> Path:

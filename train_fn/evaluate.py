@@ -21,11 +21,15 @@ from train_fn.report import Evaluation
 
 
 def evaluate(
-    module: nn.Module, examples: Examples, max_tokens_per_micro_batch: int, device: torch.device
+    module: nn.Module,
+    examples: Examples,
+    max_tokens_per_micro_batch: int,
+    device: torch.device,
+    shared: bool = True,
 ) -> Evaluation:
     """Return the NLL of the answers, whatever the trial's objective.
 
-    All ranks of the process group take a share and all return the whole. The module is in training mode
+    All ranks of the process group take a share and all return the whole; unless `shared` is False. The module is in training mode
     afterwards if it was before. Figures are not finite when the weights are not.
 
     Args:
@@ -33,9 +37,10 @@ def evaluate(
         examples: The held-out examples.
         max_tokens_per_micro_batch: Most tokens of a packed row.
         device: Where the module is.
+        shared: Whether ranks share the work; False when this process is alone with it.
     """
     began, training = time.perf_counter(), module.training
-    grouped = distributed.is_available() and distributed.is_initialized()
+    grouped = shared and distributed.is_initialized()
     rank, ranks = (distributed.get_rank(), distributed.get_world_size()) if grouped else (0, 1)
     everyone = np.arange(len(examples))
     plan = plan_step(examples, everyone, "response", rank, ranks, max_tokens_per_micro_batch)
@@ -86,6 +91,8 @@ def baseline(
 ) -> Evaluation:
     """Return the evaluation of the untouched base model, from the cache when it was done before.
 
+    One process does it alone: with a process group every rank gets the same figures, each by itself.
+
     Args:
         base: The base model.
         config: Any trial of the search: only the micro-batch size is read.
@@ -105,7 +112,7 @@ def baseline(
         config, model=dataclasses.replace(config.model, lora=type(config.model.lora)())
     )
     module = PackedLoss(fresh_model(base, plain, DTYPES[precision], device))
-    result = evaluate(module, examples, config.engine.max_tokens_per_micro_batch, device)
+    result = evaluate(module, examples, config.engine.max_tokens_per_micro_batch, device, shared=False)
     cache_dir.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(f".{os.getpid()}.tmp")
     partial.write_text(json.dumps(dataclasses.asdict(result)))

@@ -91,15 +91,13 @@ def _read_state(config: ModelConfig, path: str, hf_config: PretrainedConfig, see
             model = AutoModelForCausalLM.from_config(copy.deepcopy(hf_config), dtype=torch.float32)
     else:
         gguf = {"gguf_file": config.gguf_file} if config.gguf_file else {}
-        verbosity = transformers_logging.get_verbosity()
+        transformers_logging.disable_progress_bar()
         try:
             model, info = AutoModelForCausalLM.from_pretrained(
                 path, dtype="auto", output_loading_info=True, **gguf
             )
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             raise _unreadable(config, error) from error
-        finally:
-            transformers_logging.set_verbosity(verbosity)
         missing = sorted(info["missing_keys"])
         rule = f"lacks {len(missing)} weights ({', '.join(missing[:3])})"
         check(not missing, "model.path", config.path, rule, "give a complete model, or model.init=random")
@@ -156,6 +154,7 @@ def fresh_model(
         InputError: peft cannot adapt the modules named.
     """
     register()
+    transformers_logging.disable_progress_bar()  # a bar per trial and rank says nothing
     hf_config = copy.deepcopy(base.config)
     with torch.device(device or "cpu"), no_init_weights():
         model = AutoModelForCausalLM.from_config(hf_config, dtype=dtype, attn_implementation=PACKED)

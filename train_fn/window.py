@@ -57,8 +57,7 @@ def fetch_window(steps: Sequence[Step], curve: Curve) -> Window:
         result = step.result
         curve.add(step.tokens_seen, loss, norm, result.loss_scale, result.overflowed)
         if k in shown:
-            summary = curve.summary()
-            points.append(Point(step.tokens_seen, loss, summary.ema_90, summary.ema_98))
+            points.append(Point(step.tokens_seen, loss, curve.fast.value, curve.slow.value))
     finite = [x for x in losses if math.isfinite(x)]
     last = steps[-1]
     return Window(

@@ -20,8 +20,8 @@ TWO_RANKS: list[dict[str, Any]] = [
     *({"engine__zero_stage": stage} for stage in (0, 1, 2, 3)),
     {"engine__zero_stage": 3, "engine__max_tokens_per_micro_batch": 24},
     # one example a step: the other rank has nothing but empty micro-batches
-    {"engine__zero_stage": 0, "optim__effective_batch_size": 1, "run__max_tokens": 250},
-    {"engine__zero_stage": 3, "optim__effective_batch_size": 1, "run__max_tokens": 250},
+    {"engine__zero_stage": 0, "optim__effective_batch_size": 1, "run__max_tokens": 250, "run__window_tokens": 200},
+    {"engine__zero_stage": 3, "optim__effective_batch_size": 1, "run__max_tokens": 250, "run__window_tokens": 200},
     {"engine__zero_stage": 3, "model__lora": LORA},
     {"engine__zero_stage": 2, "engine__precision": "bf16"},
 ]
