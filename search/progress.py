@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
@@ -16,15 +17,6 @@ from spaces.experiment import Experiment
 
 HEARTBEAT_S = 30.0
 REFRESH_PER_S = 2.0
-STYLES = {
-    "running": "cyan",
-    "finished": "green",
-    "halved": "yellow",
-    "cancelled": "yellow",
-    "diverged": "red",
-    "overflowing": "red",
-    "failed": "bold red",
-}
 
 
 class Progress:
@@ -144,26 +136,28 @@ def sparkline(values: tuple[float, ...]) -> str:
 
 
 def render(name: str, state: SearchState, trials: int, max_tokens: int, now: float) -> RenderableType:
-    """Draw the running trials, the best one and the status line."""
-    table = Table(title=f"Search {name}", title_justify="left", expand=False)
-    for column in ("trial", "sampled", "tokens", "rung", "eval NLL", "tokens/s", "loss (EMA 0.9)"):
-        wide = column == "sampled"
-        table.add_column(column, overflow="fold" if wide else "ellipsis", no_wrap=not wide)
-    for trial in state.trials.values():
-        if trial.status == "running":
-            table.add_row(*_row(name, trial, max_tokens))
+    """Draw the status line, the best trial and the running ones.
+
+    What matters most comes first: a terminal with few lines cuts the end. The sampled values stand below the
+    table, because in a column of a narrow terminal nobody can read them.
+    """
     top = best(state)
     best_line = f"best so far: {_best_text(name, top)}" if top is not None else "best so far: none evaluated"
-    tally = Text(" ").join(
-        Text(f"{number} {status}", style=STYLES[status]) for status, number in sorted(counts(state).items())
-    )
-    return Group(table, Text(best_line), tally, Text(status_line(state, trials, max_tokens, now)))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("running", "tokens", "rung", "eval NLL", "tokens/s", "loss (EMA 0.9)"):
+        table.add_column(column, no_wrap=True)
+    running = [trial for trial in state.trials.values() if trial.status == "running"]
+    for trial in running:
+        table.add_row(*_row(name, trial, max_tokens))
+    sampled = [Text(f"{trial_id(name, t.trial)}: {params_text(t.params)}", style="dim") for t in running]
+    head = Text(f"Search {name}, {status_line(state, trials, max_tokens, now)}", style="bold")
+    parts: list[RenderableType] = [head, Text(best_line, style="green")]
+    return Group(*parts, table, *sampled) if running else Group(*parts)
 
 
 def _row(name: str, trial: TrialState, max_tokens: int) -> tuple[str, ...]:
     return (
         trial_id(name, trial.trial),
-        params_text(trial.params),
         f"{tokens_text(trial.tokens_seen)}/{tokens_text(max_tokens)}",
         "" if trial.rung is None else str(trial.rung),
         "" if trial.eval_nll is None else f"{trial.eval_nll:.4f}",

@@ -96,11 +96,14 @@ def test_the_table_shows_running_trials_and_the_tally() -> None:
     state = replay(events)
     Console(file=out, width=140).print(render("exp9", state, 16, MAX_TOKENS, 1102.0))
     text = out.getvalue()
-    (row,) = (line for line in text.splitlines() if "exp9-0007" in line)
-    for part in ("lr=0.001", "1.0k/4.0k", "3.3000", "500", "▁ 3.000"):
+    (row,) = (line for line in text.splitlines() if "exp9-0007 " in line)
+    for part in ("1.0k/4.0k", "3.3000", "500", "▁ 3.000"):
         assert part in row
-    assert any("exp9-0008" in line and "starting" in line for line in text.splitlines())
-    assert "1 diverged 2 finished 1 halved 2 running" in text
+    assert "exp9-0007: lr=0.001\n" in text
+    assert any("exp9-0008 " in line and "starting" in line for line in text.splitlines())
+    assert text.startswith(
+        "Search exp9, 1m 42s: 6 of 16 trials started (1 diverged, 2 finished, 1 halved, 2 running)"
+    )
     assert "best so far: exp9-0001 (finished), eval NLL 2.5000" in text
 
 
