@@ -1,7 +1,7 @@
 """What is known about a search: a pure fold over its events."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -144,18 +144,12 @@ def ranked(state: SearchState) -> list[TrialState]:
     the lower number, comes first.
     """
 
-    def key(trial: TrialState) -> tuple[bool, float, int, int]:
-        assert trial.eval_nll is not None
-        return trial.status != "finished", trial.eval_nll, trial.tokens_seen, trial.trial
-
-    sound = ("finished", "running", "halved", "cancelled")
-    able = [t for t in state.trials.values() if t.status in sound and t.eval_nll is not None]
-    return sorted(able, key=key)
+    return sorted(_sound(state), key=_rank)
 
 
 def best(state: SearchState) -> TrialState | None:
     """Return the first of `ranked`, None when no trial qualifies."""
-    return next(iter(ranked(state)), None)
+    return min(_sound(state), key=_rank, default=None)
 
 
 def new_best(before: SearchState, after: SearchState) -> bool:
@@ -185,6 +179,16 @@ def tokens_saved(state: SearchState, max_tokens: int) -> int:
 def counts(state: SearchState) -> dict[TrialStatus, int]:
     """Count the trials by status; a status without trials is left out."""
     return dict(Counter(trial.status for trial in state.trials.values()))
+
+
+def _sound(state: SearchState) -> Iterator[TrialState]:
+    statuses = ("finished", "running", "halved", "cancelled")
+    return (t for t in state.trials.values() if t.status in statuses and t.eval_nll is not None)
+
+
+def _rank(trial: TrialState) -> tuple[bool, float, int, int]:
+    assert trial.eval_nll is not None
+    return trial.status != "finished", trial.eval_nll, trial.tokens_seen, trial.trial
 
 
 def _with(state: SearchState, trial: TrialState) -> SearchState:

@@ -89,7 +89,7 @@ def test_a_sparkline_has_a_mark_per_value(values: tuple[float, ...]) -> None:
     assert len(sparkline(values)) == len(values)
 
 
-def test_the_table_shows_running_trials_and_the_tally() -> None:
+def test_the_table_shows_what_runs() -> None:
     events = small_search()[:-1]
     events += [trial_started(1100.0, 7), Reported(1101.0, report(7, 1000, 3.3)), trial_started(1102.0, 8)]
     out = io.StringIO()
