@@ -36,6 +36,5 @@ def test_figures_per_second(
     ledger.close()
     figures = sum(len(update.figures) for update in updates_of(SearchState(), events, MAX_TOKENS)[0])
     with capsys.disabled():
-        print(
-            f"\nmlflow ready after {ready_s:.1f}s; {figures} figures in {sent_s:.1f}s: {figures / sent_s:.0f}/s"
-        )
+        rate = f"{figures} figures in {sent_s:.1f}s: {figures / sent_s:.0f}/s"
+        print(f"\nmlflow ready after {ready_s:.1f}s; {rate}")

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.events import (
@@ -70,6 +70,7 @@ def test_an_event_survives_its_line_to_the_last_digit(event: Event) -> None:
     assert decode(line) == event
 
 
+@settings(deadline=None)  # waits for the disk
 @given(st.lists(events, max_size=4), st.data())
 def test_a_torn_line_never_happened(
     tmp_path_factory: pytest.TempPathFactory, some: list[Event], data: st.DataObject
