@@ -1,12 +1,13 @@
 """Rules that end a trial which cannot be saved, judged on its own curve alone.
 
-A rule that is wrong kills a good trial and nobody notices, so each of them waits until the trouble has lasted.
-What is merely worse than its peers is left to the halving.
+A rule that is wrong kills a good trial and nobody notices, so each of them waits until the trouble has
+lasted. What is merely worse than its peers is left to the halving.
 
 Measured on recorded curves (tests/unit/train_fn/test_doom.py repeats it): none of 132 TaskSet runs that end
-better than chance, of 13 sound language-model runs and of 63 fine-tuning runs is ended. All of 379 TaskSet runs
-that end non-finite or 30% above their start are, half of them within 4 of 51 evaluations after the turn, and so
-are both diverging language-model runs. A sound DeepSpeed fp16 run with 20 overflows in 1,840 steps is left alone.
+better than chance, of 13 sound language-model runs and of 63 fine-tuning runs is ended. All of 379 TaskSet
+runs that end non-finite or 30% above their start are, half of them within 4 of 51 evaluations after the turn,
+and so are both diverging language-model runs. A sound DeepSpeed fp16 run with 20 overflows in 1,840 steps is
+left alone.
 """
 
 import math
@@ -26,34 +27,35 @@ class DoomConfig:
 
     enabled: bool = True
     min_steps: int = 5
-    """Trouble must last this many optimizer steps: more than one bad batch holds up the EMA 0.9 near its peak."""
+    """Trouble must last this many optimizer steps: more than one bad batch holds up the EMA 0.9 near its
+    peak."""
     patience: float = 0.02
     """... and this share of `run.max_tokens`. A doomed trial should be found within 5% of the budget, and the
     smoothing and the blocks of the curve take about as much again."""
     rise: float = 0.3
-    """Diverged is a smoothed loss above its best by this fraction. Recorded fine-tuning runs that end well rose
-    by up to 20% on their way (MetaMathQA sweep of peft)."""
+    """Diverged is a smoothed loss above its best by this fraction. Recorded fine-tuning runs that end well
+    rose by up to 20% on their way (MetaMathQA sweep of peft)."""
     rise_spreads: float = 3.0
-    """... and by this many spreads of a single step: small batches have a noise of 0.19 / sqrt(batch), relative
-    to the loss, and the best may be the first step alone."""
+    """... and by this many spreads of a single step: small batches have a noise of 0.19 / sqrt(batch),
+    relative to the loss, and the best may be the first step alone."""
     max_rise: float = 1.5
     """However noisy, a smoothed loss above its best by this fraction is too high."""
     give_back: float = 0.5
     """... and the trial has lost this share of what it gained since its first step: from scratch, a loss that
     comes down from 11 to 3 may swing by more than `rise`."""
     norm_ratio: float = 20.0
-    """Diverged is a gradient norm at this many times its median under a loss that rises: in a recorded 104B run
-    the norm rose twenty-fold one log line before the loss moved."""
+    """Diverged is a gradient norm at this many times its median under a loss that rises: in a recorded 104B
+    run the norm rose twenty-fold one log line before the loss moved."""
     nonfinite_steps: int = 3
     """Non-finite losses, or gradients that no scaler skipped, in a row."""
     search_steps: int = 60
     """So many first steps that all overflow: a scale of 2**32 falls to 1 in 32 steps and the hysteresis."""
     overflows_in_a_row: int = 5
-    """After the first search. Sound runs overflow in pairs (hysteresis 2); a recorded doomed one halved its scale
-    five times in five steps."""
+    """After the first search. Sound runs overflow in pairs (hysteresis 2); a recorded doomed one halved its
+    scale five times in five steps."""
     overflow_factor: float = 5.0
-    """Overflowing is a rate of so many times what the scaler itself causes: hysteresis / (window + hysteresis),
-    measured as 1.89% for 2 and 100."""
+    """Overflowing is a rate of so many times what the scaler itself causes: hysteresis / (window +
+    hysteresis), measured as 1.89% for 2 and 100."""
     min_overflows: int = 10
     """... from so many overflows on; fewer are no rate."""
     scaler_window: int = 100
@@ -61,8 +63,8 @@ class DoomConfig:
     scaler_hysteresis: int = 2
     """`engine.hysteresis`."""
     scale_fall_log2: float = 6.0
-    """Overflowing is a loss scale that fell by this power of 2 within 200 steps after the first search; in the
-    sound DeepSpeed chat run it moved by 1."""
+    """Overflowing is a loss scale that fell by this power of 2 within 200 steps after the first search; in
+    the sound DeepSpeed chat run it moved by 1."""
     floor: float = 1.0
     """`engine.min_loss_scale`: the scale falls no further."""
     floor_overflows: int = 3
