@@ -36,9 +36,10 @@ class HalvingConfig:
     brackets: int = 1
     """Bracket b starts at rung b, so its trials get eta**b times the first rung before they are judged."""
     noise_band: float = 1.0
-    """A trial within this many standard errors of the cutoff is not stopped; 0 is plain halving."""
+    """A trial behind the cutoff by at most so many standard errors of their paired difference may stay; 0 is
+    plain halving."""
     extra_survivors: float = 0.25
-    """Survivors through the noise band, at most this fraction of a rung's arrivals."""
+    """Survivors through the noise band, at most this fraction of a rung's arrivals so far."""
 
     def __post_init__(self) -> None:
         check(self.eta >= 2, "halving.eta", self.eta, "must be at least 2", "set it to 3")
@@ -59,6 +60,13 @@ class SamplerConfig:
     """Trials drawn at random before the model of the sampler is used; known good points count."""
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        rule = "must be one of tpe, gp, random"
+        check(self.kind in ("tpe", "gp", "random"), "sampler.kind", self.kind, rule, "set it to tpe")
+        startup = self.startup_trials
+        check(startup >= 1, "sampler.startup_trials", startup, "must be at least 1", "set it to 8")
+        check(self.seed >= 0, "sampler.seed", self.seed, "must be 0 or more", "set it to 0")
+
 
 @dataclass(frozen=True)
 class ResourcesConfig:
@@ -73,7 +81,13 @@ class ResourcesConfig:
     """Memory of one GPU, for the plan; 0 asks the machine (and is unknown without one)."""
 
     def __post_init__(self) -> None:
-        check(self.slots >= 0, "resources.slots", self.slots, "must be 0 (as many as fit) or more", "set it to 0")
+        check(
+            self.slots >= 0,
+            "resources.slots",
+            self.slots,
+            "must be 0 (as many as fit) or more",
+            "set it to 0",
+        )
         ranks = self.ranks_per_slot
         check(ranks >= 1, "resources.ranks_per_slot", ranks, "must be at least 1", "set it to 1")
         cpus = self.cpus_per_rank
