@@ -1,0 +1,52 @@
+"""The halving as a Ray Tune scheduler. All judgement is in `search.halving`."""
+
+from collections.abc import Callable
+from typing import Any
+
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+from search.halving import Decision, Halving
+from train_fn.report import Report
+
+
+class TokenHalving(FIFOScheduler):  # type: ignore[misc]
+    """Starts trials in the order they were suggested and stops those that lose a rung."""
+
+    _supports_buffered_results = False  # a trial must not train on while its report waits in a buffer
+
+    def __init__(self, halving: Halving, on_decision: Callable[[Decision], None]) -> None:
+        """Judge by `halving` and pass every decision on to `on_decision`, before the trial goes on or
+        stops."""
+        super().__init__()
+        self._halving = halving
+        self._on_decision = on_decision
+
+    def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
+        """Judge a report that carries an evaluation.
+
+        Args:
+            tune_controller: Not needed.
+            trial: Its config has the trial's number under `trial`.
+            result: With a `Report` under `report` when a window ended.
+        """
+        report = result.get("report")
+        if not isinstance(report, Report):
+            return str(TrialScheduler.CONTINUE)
+        number = int(trial.config["trial"])
+        if report.eval is not None:
+            decision = self._halving.decide(number, report.tokens_seen, report.eval)
+            if decision is not None:
+                self._on_decision(decision)
+        return str(TrialScheduler.STOP if self._halving.stopped(number) else TrialScheduler.CONTINUE)
+
+    def debug_string(self) -> str:
+        """Name the scheduler for Tune's tables."""
+        rungs = ", ".join(f"{tokens:,}" for tokens in self._halving.rungs)
+        return f"Halving on tokens seen, rungs at {rungs or 'none'}"
+
+    def save(self, checkpoint_path: str) -> None:
+        """Save nothing: the decisions themselves are kept, and `Halving.restore` takes them up."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Restore nothing."""

@@ -1,0 +1,253 @@
+"""The Optuna study of a search: what was tried, and what is tried next. Knows nothing of Ray.
+
+It is kept in an Optuna journal, so `optuna-dashboard <folder>/study.journal` opens it, and a search that was
+interrupted goes on from it.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+)
+from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from search.halving import rung_tokens
+from spaces.experiment import Experiment, ParamValue, SamplerConfig
+from spaces.space import check_space
+from train_fn.errors import InputError
+from train_fn.report import Outcome
+
+JOURNAL = "study.journal"
+MAX_ATTEMPTS = 2
+"""A failed trial is tried again with the same values until it has had so many attempts."""
+_SPACE, _ATTEMPT, _RETRIED = "space", "attempt", "retried"
+
+
+class Study:
+    """Proposes trials and is told how they ended."""
+
+    def __init__(self, experiment: Experiment, study: optuna.Study) -> None:
+        self._experiment = experiment
+        self._study = study
+        self._steps = (
+            *rung_tokens(experiment.halving, experiment.base.run.max_tokens),
+            experiment.base.run.max_tokens,
+        )
+
+    @classmethod
+    def open(cls, experiment: Experiment, folder: Path) -> Self:
+        """Create the study in `folder`, or continue the one that is there.
+
+        The known good points of the experiment are enqueued, once.
+
+        Raises:
+            InputError: The space cannot be searched or does not hold a known good point, or the study in the
+                folder was made for another space.
+        """
+        check_space(experiment)
+        folder.mkdir(parents=True, exist_ok=True)
+        journal = folder / JOURNAL
+        _drop_torn_line(journal)
+        study = optuna.create_study(
+            study_name=experiment.name,
+            storage=JournalStorage(JournalFileBackend(str(journal))),
+            sampler=RandomSampler(seed=experiment.sampler.seed),
+            direction="minimize",
+            load_if_exists=True,
+        )
+        _keep_space(study, experiment, journal)
+        for point in experiment.known_good:
+            if point:
+                study.enqueue_trial(dict(point), skip_if_exists=True)
+        opened = cls(experiment, study)
+        opened._finish_asking()
+        return opened
+
+    def ask(self) -> tuple[int, dict[str, ParamValue]]:
+        """Return the number and the values of a new trial.
+
+        The sampler's random numbers depend on the seed and the trial's number alone: a search that was
+        interrupted proposes what an uninterrupted one would have.
+        """
+        waiting = self._trials(TrialState.WAITING)
+        number = waiting[0].number if waiting else len(self._study.get_trials(deepcopy=False))
+        self._study.sampler = make_sampler(self._experiment.sampler, number)
+        trial = self._study.ask()
+        assert trial.number == number, (trial.number, number)
+        return number, self._suggest_all(trial)
+
+    def running(self) -> list[tuple[int, dict[str, ParamValue]]]:
+        """List the trials that were asked for and never told: after a restart they are taken up again."""
+        return [(t.number, self._params(t)) for t in self._trials(TrialState.RUNNING)]
+
+    def tell(self, outcome: Outcome, intermediate: Mapping[int, float]) -> None:
+        """Say how a trial ended.
+
+        A trial told before stays as it was, so that a record may be replayed.
+
+        Args:
+            outcome: `finished` is COMPLETE; `halved` is PRUNED; `diverged` and `overflowing` are worse than
+                everything (see `_tell_doomed`); `failed` is FAIL, and the same values wait for another
+                attempt until there were `MAX_ATTEMPTS`; `cancelled` stays RUNNING for the next command.
+            intermediate: Tokens seen -> eval NLL, of each evaluation.
+        """
+        frozen = self._study.get_trials(deepcopy=False)[outcome.trial]
+        assert frozen.number == outcome.trial
+        if frozen.state.is_finished() or outcome.status == "cancelled":
+            return
+        trial = Trial(self._study, frozen._trial_id)
+        trial.set_user_attr("status", outcome.status)
+        trial.set_user_attr("reason", outcome.reason)
+        trial.set_user_attr("tokens_seen", outcome.tokens_seen)
+        match outcome.status:
+            case "finished":
+                assert outcome.eval_nll is not None, "a finished trial was evaluated at its end"
+                self._report(trial, intermediate)
+                self._study.tell(trial, outcome.eval_nll)
+            case "halved":
+                self._report(trial, intermediate)
+                self._study.tell(trial, state=TrialState.PRUNED)
+            case "diverged" | "overflowing":
+                self._tell_doomed(trial)
+            case "failed":
+                self._tell_failed(trial, frozen)
+
+    def count(self) -> int:
+        """Count the trials that use the budget: all that were asked for, a failed one and its retry once."""
+        asked = [t for t in self._study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
+        return sum(not t.user_attrs.get(_RETRIED, False) for t in asked)
+
+    def _report(self, trial: Trial, intermediate: Mapping[int, float]) -> None:
+        """Report the evaluations at the rungs they were made for, not at the tokens they were made at.
+
+        A step overshoots its rung by up to a whole batch. TPE calls the pruned trial with the larger last
+        step the better one, whatever its value: the exact tokens would favour large batches.
+        """
+        for tokens, nll in sorted(intermediate.items()):
+            reached = [step for step in self._steps if step <= tokens]
+            if reached:
+                trial.report(nll, reached[-1])  # Optuna keeps the first report at a step
+
+    def _tell_doomed(self, trial: Trial) -> None:
+        """Tell a diverged or overflowing trial as worse than all others.
+
+        TPE (optuna.samplers._tpe.sampler._split_trials) puts every COMPLETE trial before every PRUNED one,
+        however bad its value; among the pruned, those without an intermediate value come last. So PRUNED
+        without one is the worst there is, and a COMPLETE with a huge value is not. `GPSampler` reads COMPLETE
+        trials alone and would go back to the cliff again and again: for it the trial completes, with a value
+        beyond the worst so far by the range of all.
+        """
+        if self._experiment.sampler.kind != "gp":
+            self._study.tell(trial, state=TrialState.PRUNED)
+            return
+        known = [v for t in self._trials(TrialState.COMPLETE, TrialState.PRUNED) for v in _values(t)]
+        worst, best = max(known, default=10.0), min(known, default=0.0)
+        self._study.tell(trial, worst + max(worst - best, 1.0))
+
+    def _tell_failed(self, trial: Trial, frozen: FrozenTrial) -> None:
+        attempt = frozen.user_attrs.get(_ATTEMPT, 1)
+        if attempt < MAX_ATTEMPTS:
+            trial.set_user_attr(_RETRIED, True)
+        self._study.tell(trial, state=TrialState.FAIL)
+        if attempt < MAX_ATTEMPTS:
+            self._study.enqueue_trial(self._params(frozen), user_attrs={_ATTEMPT: attempt + 1})
+
+    def _finish_asking(self) -> None:
+        """Give those trials their values whose `ask` was interrupted half-way."""
+        for frozen in self._trials(TrialState.RUNNING):
+            if frozen.params.keys() != self._experiment.space.keys():
+                self._study.sampler = make_sampler(self._experiment.sampler, frozen.number)
+                self._suggest_all(Trial(self._study, frozen._trial_id))
+
+    def _suggest_all(self, trial: Trial) -> dict[str, ParamValue]:
+        return {path: _suggest(trial, path, d) for path, d in self._experiment.space.items()}
+
+    def _params(self, trial: FrozenTrial) -> dict[str, ParamValue]:
+        return {path: trial.params[path] for path in self._experiment.space}
+
+    def _trials(self, *states: TrialState) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False, states=states)
+
+
+def make_sampler(config: SamplerConfig, number: int) -> BaseSampler:
+    """Return the sampler that proposes trial `number`.
+
+    TPE is multivariate (Falkner et al. 2018, arXiv:1807.01774, section 4.1: learning rate and batch size
+    depend on each other) and takes running trials for bad ones (constant liar), so that slots do not try the
+    same.
+
+    Raises:
+        InputError: The sampler needs a package that is not installed.
+    """
+    seed = int(np.random.SeedSequence((config.seed, number)).generate_state(1)[0])
+    match config.kind:
+        case "tpe":
+            startup = config.startup_trials
+            return TPESampler(multivariate=True, constant_liar=True, n_startup_trials=startup, seed=seed)
+        case "gp":
+            try:
+                import scipy  # noqa: F401
+                import torch  # noqa: F401
+            except ModuleNotFoundError as error:
+                raise InputError(
+                    f"sampler.kind = 'gp' needs the package {error.name}; install it, or set it to tpe"
+                ) from error
+            return GPSampler(n_startup_trials=config.startup_trials, seed=seed)
+        case "random":
+            return RandomSampler(seed=seed)
+
+
+def _suggest(trial: Trial, path: str, distribution: BaseDistribution) -> ParamValue:
+    match distribution:
+        case FloatDistribution(low=low, high=high, step=step, log=log):
+            return trial.suggest_float(path, low, high, step=step, log=log)
+        case IntDistribution(low=low, high=high, step=step, log=log):
+            return trial.suggest_int(path, low, high, step=step, log=log)
+        case CategoricalDistribution(choices=choices):
+            value: ParamValue = trial.suggest_categorical(path, choices)  # type: ignore[assignment]
+            return value
+    raise AssertionError(f"unknown distribution {distribution}")
+
+
+def _values(trial: FrozenTrial) -> list[float]:
+    return [*trial.intermediate_values.values(), *(trial.values or ())]
+
+
+def _keep_space(study: optuna.Study, experiment: Experiment, journal: Path) -> None:
+    """Write the space into a new study; refuse to continue one that was made for another."""
+    space = {path: json.loads(distribution_to_json(d)) for path, d in experiment.space.items()}
+    known = study.user_attrs.get(_SPACE)
+    if known is None:
+        study.set_user_attr(_SPACE, space)
+    elif known != json.loads(json.dumps(space)):
+        other = sorted(p for p in known.keys() | space.keys() if known.get(p) != space.get(p))
+        raise InputError(
+            f"the study in {journal} was made for another space of {', '.join(other)}; "
+            "continue it with the same settings, or give --storage another folder"
+        )
+
+
+def _drop_torn_line(journal: Path) -> None:
+    """Cut off the last line of a journal if a crash left it without its end.
+
+    Optuna overlooks such a line only until the next one is written after it; then nothing can be read any
+    more.
+    """
+    if not journal.exists():
+        return
+    with journal.open("rb+") as file:
+        content = file.read()
+        if content and not content.endswith(b"\n"):
+            file.truncate(content.rfind(b"\n") + 1)
