@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from search import tracking_uri
 from search.cluster import find_address, local_machine
 from spaces.experiment import Experiment, Profile
 from spaces.load import load_experiment
@@ -76,8 +77,8 @@ def prepare_environment() -> None:
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # search.tracking writes the figures
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # relative source paths mean the user's folder
     os.environ.setdefault("TUNE_WARN_THRESHOLD_S", "30")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("DO_NOT_TRACK", "true")
+    for name, value in tracking_uri.ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("DS_IGNORE_CUDA_DETECTION", "1")
     if not any(node.gpus for node in local_machine().nodes):

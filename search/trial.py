@@ -17,16 +17,16 @@ def main() -> int:
     args = parser.parse_args()
     experiment = resolve(args)
     prepare_environment()
-    from search.data import report_data
-    from train_fn.evaluate import baseline
+    from search.data import prepared_data
+    from train_fn.before import evaluate_base
     from train_fn.loop import train
     from train_fn.model import load_base
 
     started = time.time()
     config = experiment.base
-    prepared = report_data(config, args.storage)
+    prepared = prepared_data(config, args.storage)
     base = load_base(config.model)
-    before = baseline(base, config, prepared, args.storage / "cache")
+    before = evaluate_base(base, config, prepared, args.storage / "cache")
     print(f"base model: eval NLL {before.nll:.4f} ± {before.stderr:.4f}")
     workspace = Path(args.storage) / f"{experiment.name}-trial" / time.strftime("%Y%m%d-%H%M%S")
     outcome = train(config, 0, prepared, base, workspace, print_report, started)

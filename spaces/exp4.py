@@ -60,7 +60,7 @@ def _laptop() -> Experiment:
         profile="laptop",
         description="SFT of the bundled 2M-parameter model on the bundled dialogues, on two CPU cores",
         base=TrainConfig(
-            data=DataConfig(max_example_tokens=128, max_eval_examples=128),
+            data=DataConfig(max_example_tokens=128, max_context_turns=2, max_eval_examples=128),
             optim=OptimConfig(lr=1e-3, effective_batch_size=16),
             engine=EngineConfig(max_tokens_per_micro_batch=1024),
             run=RunConfig(max_tokens=max_tokens, window_tokens=3_000),

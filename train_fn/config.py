@@ -100,6 +100,8 @@ class DataConfig:
     hub_split: str = "train"
     prompt_format: PromptFormat = "pygmalion"
     max_example_tokens: int = 512
+    max_context_turns: int = 0
+    """Turns before a reply that its prompt holds; 0 keeps all. Only whole turns are left out."""
     eval_fraction: float = 0.05
     max_eval_examples: int = 256
     split_seed: int = 0
@@ -113,7 +115,7 @@ class DataConfig:
         check(ok, "data.weights", self.weights, rule, "give as many weights as sources")
         rule = "must be between 0 and 0.5, both excluded: trials are compared on held-out examples"
         check(0 < self.eval_fraction < 0.5, "data.eval_fraction", self.eval_fraction, rule, "set it to 0.05")
-        for name, low in (("max_example_tokens", 8), ("max_eval_examples", 2)):
+        for name, low in (("max_example_tokens", 8), ("max_eval_examples", 2), ("max_context_turns", 0)):
             value = getattr(self, name)
             check(value >= low, f"data.{name}", value, f"must be at least {low}", f"set it to {low} or more")
 

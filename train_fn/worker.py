@@ -15,7 +15,7 @@ import torch.distributed as dist
 
 from train_fn.assignment import Assignment, Message
 from train_fn.config import ModelConfig
-from train_fn.evaluate import baseline
+from train_fn.before import evaluate_base
 from train_fn.loop import train
 from train_fn.model import BaseModel, load_base
 from train_fn.prepare import Prepared, open_prepared
@@ -85,7 +85,7 @@ def _train_one(mailbox: Any, assignment: Assignment, kept: _Kept) -> None:
     is_first = dist.get_rank() == 0
     try:
         base, prepared = kept.for_trial(assignment)
-        before = baseline(base, assignment.config, prepared, Path(assignment.cache))
+        before = evaluate_base(base, assignment.config, prepared, Path(assignment.cache))
         if is_first:
             send(before)
         workspace = Path(assignment.workspace)

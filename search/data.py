@@ -1,0 +1,49 @@
+"""`python -m search.data exp4`: prepare an experiment's data and say what was kept, what was dropped, and why."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from search.cli import experiment_parser, prepare_environment, resolve, run_command
+from train_fn.config import TrainConfig
+from train_fn.data_report import MAX_SHOWN, report_lines
+from train_fn.prepare import Prepared, prepare
+from train_fn.tokenizer import load_tokenizer, tokenizer_key
+
+
+def prepared_data(config: TrainConfig, storage: Path) -> Prepared:
+    """Return the data of a configuration, prepared in the storage folder when it is not there yet.
+
+    Raises:
+        InputError: The tokenizer or a source cannot be read, or nothing is left after cleaning.
+    """
+    tokenizer = load_tokenizer(config.model.path, config.model.gguf_file)
+    return prepare(config.data, tokenizer, tokenizer_key(tokenizer), storage / "data")
+
+
+def main() -> int:
+    """Parse the command line and print the report.
+
+    Returns:
+        The exit code, 0.
+    """
+    parser = experiment_parser(__doc__ or "")
+    parser.add_argument("--json", action="store_true", help="print the whole report as JSON")
+    parser.add_argument(
+        "--examples", type=int, default=3, metavar="N", help=f"dropped examples shown per reason, at most {MAX_SHOWN}"
+    )
+    args = parser.parse_args()
+    experiment = resolve(args, say=(lambda line: None) if args.json else print)
+    prepare_environment()
+    prepared = prepared_data(experiment.base, args.storage)
+    if args.json:
+        print(json.dumps(asdict(prepared.report), indent=1, ensure_ascii=False))
+        return 0
+    for line in report_lines(prepared.report, args.examples):
+        print(line)
+    print(f"in {prepared.folder}")
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,112 @@
+"""One command's part of a search: prepare, plan, connect, search, sum up."""
+
+import os
+import signal
+import subprocess
+from contextlib import closing
+from pathlib import Path
+
+from search import tracking_uri
+from search.cli import EXIT_INTERRUPTED
+from search.cluster import Cluster, local_machine, ray_cluster
+from search.data import prepared_data
+from search.ledger import FILE_NAME as LEDGER
+from search.ledger import Ledger
+from search.local_ray import connected
+from search.plan import Plan, make_plan
+from search.plan_text import plan_markdown, print_plan
+from search.progress import Progress
+from search.state import SearchState
+from search.summary import FILE_NAME as SUMMARY
+from search.summary import closing_lines, summarise, write_summary
+from search.tracking import Tracker
+from search.tuner import SearchInputs, search
+from spaces.experiment import Experiment
+from train_fn.prepare import Prepared
+
+_TRACKING_TIMEOUT_S = 60.0
+_EXIT_CODES = {"finished": 0, "failed": 1, "interrupted": EXIT_INTERRUPTED}
+
+
+def run_session(experiment: Experiment, storage: Path, address: str) -> int:
+    """Run or continue a search and print its result.
+
+    Args:
+        experiment: What to search.
+        storage: The storage folder; the search lies in a folder of its name below it.
+        address: Of a running Ray cluster; empty starts Ray on this machine.
+
+    Returns:
+        The exit code: 0 finished, 1 no trial could run, 130 interrupted.
+
+    Raises:
+        InputError: The plan cannot work, or something it needs is not there.
+    """
+    uri = tracking_uri.resolve(experiment.tracking.uri, os.environ.get("MLFLOW_TRACKING_URI"), storage)
+    folder = storage / experiment.name
+    # A supervisor stops us with SIGTERM; it deserves the same clean end as Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    with closing(Ledger(folder / LEDGER)) as ledger:
+        prepared = prepared_data(experiment.base, storage)
+        plan = None if address else _plan(experiment, local_machine(), storage, prepared)
+        with connected(address):
+            plan = plan or _plan(experiment, ray_cluster(), storage, prepared)
+            tracker = Tracker(uri, experiment, folder)
+            state = _search(experiment, storage, ledger, prepared, plan, tracker)
+        return _sum_up(experiment, folder, state, plan, prepared, tracker, uri)
+
+
+def _plan(experiment: Experiment, cluster: Cluster, storage: Path, prepared: Prepared) -> Plan:
+    plan = make_plan(experiment, cluster, storage, mean_example_tokens=float(prepared.train.lengths.mean()))
+    print_plan(plan)
+    return plan
+
+
+def _search(
+    experiment: Experiment, storage: Path, ledger: Ledger, prepared: Prepared, plan: Plan, tracker: Tracker
+) -> SearchState:
+    progress = Progress(experiment)
+    inputs = SearchInputs(
+        folder=(storage / experiment.name).resolve(),
+        prepared=prepared.folder.resolve(),
+        data_key=prepared.key,
+        cache=(storage / "cache").resolve(),
+        git_commit=_git_commit(),
+        slots=plan.slots,
+    )
+    tracker.start()
+    progress.start()
+    try:
+        return search(experiment, inputs, ledger, (progress.update, tracker.listen))
+    finally:
+        progress.stop()
+
+
+def _sum_up(
+    experiment: Experiment,
+    folder: Path,
+    state: SearchState,
+    plan: Plan,
+    prepared: Prepared,
+    tracker: Tracker,
+    uri: str,
+) -> int:
+    (folder / "plan.md").write_text(plan_markdown(plan))
+    (folder / "data_report.json").write_bytes((prepared.folder / "report.json").read_bytes())
+    tracker.flush(_TRACKING_TIMEOUT_S)  # the summary names the runs, so they must be there
+    write_summary(folder / SUMMARY, summarise(state, experiment, tracker.run_ids()))
+    for name in ("plan.md", "data_report.json", SUMMARY):
+        tracker.artifact(folder / name)
+    tracker.close(_TRACKING_TIMEOUT_S)
+    for line in closing_lines(state, experiment, tracking_uri.dashboard_command(uri)):
+        print(line)
+    return _EXIT_CODES[state.status]
+
+
+def _git_commit() -> str:
+    """Return the commit of the working directory's repository, empty outside of one."""
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()

@@ -1,0 +1,23 @@
+"""The base model before any trial: what every trial has to improve on."""
+
+from pathlib import Path
+
+import torch
+
+from train_fn.config import TrainConfig
+from train_fn.evaluate import baseline
+from train_fn.model import BaseModel
+from train_fn.precision import choose_precision
+from train_fn.prepare import Prepared
+from train_fn.report import Evaluation
+
+
+def evaluate_base(base: BaseModel, config: TrainConfig, prepared: Prepared, cache_dir: Path) -> Evaluation:
+    """Evaluate the untouched base model on the held-out examples, or read what was measured before.
+
+    Raises:
+        InputError: The device cannot compute in the precision asked for.
+    """
+    device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+    precision, _ = choose_precision(config.engine.precision, device)
+    return baseline(base, config, prepared.eval, prepared.key, precision, device, cache_dir)

@@ -1,0 +1,168 @@
+"""Read examples and drop the dirty ones; every drop has one reason and is counted.
+
+The rules of `text_rules` are asked in their order, and the first that objects is the reason. Rules that compare
+examples with each other come after them, on what is left; length is judged last, once tokens are known
+(`train_fn.prepare`).
+"""
+
+import re
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from train_fn import sources
+from train_fn.config import CleanConfig, DataConfig
+from train_fn.data_report import Drops
+from train_fn.duplicates import exact_duplicates, near_duplicates
+from train_fn.formats import Example, examples
+from train_fn.language import detect
+
+@dataclass(frozen=True)
+class Cleaned:
+    """What the rules on text left."""
+
+    examples: list[Example]
+    read: int
+    """Replies read; a broken line and a row of reward other than 1 count as one each."""
+    conversations: int
+
+
+Rule = Callable[[Example], bool]
+"""True drops the example."""
+
+_DOUBLE_QUOTES = str.maketrans("“”„", '"""')
+
+
+def clean_examples(config: DataConfig, end_of_text: str, drops: Drops) -> Cleaned:
+    """Read all sources and apply the rules.
+
+    Args:
+        config: Sources, format and rules.
+        end_of_text: The tokenizer's end token; empty when there is no tokenizer yet.
+        drops: Counts what is dropped.
+
+    Raises:
+        InputError: A source cannot be read.
+    """
+    rules = text_rules(config.clean, end_of_text)
+    for reason, _ in rules:
+        drops.start(reason)
+    left: list[Example] = []
+    read = conversations = 0
+    for row in sources.read(config):
+        if row is None or isinstance(row, sources.Broken):
+            read += 1
+            drops.add("reward" if row is None else "broken line", row.place if row else "", row.why if row else "")
+            continue
+        conversations += 1
+        for example in examples(row, config.prompt_format, config.max_context_turns):
+            read += 1
+            reason = next((reason for reason, drop in rules if drop(example)), None)
+            if reason is None:
+                left.append(strip_end(example, config.clean, end_of_text))
+            else:
+                drops.add(reason, example.id, exchange(example))
+    return Cleaned(_drop_across(left, config, drops), read, conversations)
+
+
+def exchange(example: Example) -> str:
+    """Return message and reply as one line for a report."""
+    return f"{example.last_message} → {example.reply}"
+
+
+def _drop_across(left: list[Example], config: DataConfig, drops: Drops) -> list[Example]:
+    """Apply the rules that compare examples with each other."""
+    clean = config.clean
+    if clean.min_median_reply_chars:
+        short = short_conversations(left, clean.min_median_reply_chars)
+        left = _without(left, {i for i, e in enumerate(left) if e.group in short}, "short conversation", drops)
+    if clean.exact_duplicates:
+        left = _without(left, exact_duplicates(left), "exact duplicate", drops)
+    if clean.near_duplicates:
+        left = _without(left, near_duplicates(left, clean.near_duplicate_jaccard), "near duplicate", drops)
+    return left
+
+
+def _without(left: list[Example], dropped: set[int], reason: str, drops: Drops) -> list[Example]:
+    drops.start(reason)
+    for i in sorted(dropped):
+        drops.add(reason, left[i].id, exchange(left[i]))
+    return [example for i, example in enumerate(left) if i not in dropped]
+
+
+def text_rules(config: CleanConfig, end_of_text: str) -> list[tuple[str, Rule]]:
+    """Return the rules that are switched on, as `(reason, rule)` in the order they are asked.
+
+    Args:
+        config: The switches.
+        end_of_text: The tokenizer's end token; inside a text it would end the reply early, so it is a marker.
+    """
+    rules: list[tuple[str, Rule]] = []
+    if config.end_token:
+        rules.append(("missing end token", lambda e: not e.reply.rstrip().endswith(config.end_token)))
+    if config.min_reply_chars:
+        rules.append(
+            ("too short a reply", lambda e: len(_spoken(e, config, end_of_text)) < config.min_reply_chars)
+        )
+    if config.markers:
+        markers = [*config.markers, *([end_of_text] if end_of_text else [])]
+        rules.append(("stray marker", lambda e: _has_marker(e, markers, config, end_of_text)))
+    if config.max_repeat:
+        repeated = _repetition(config.max_repeat)
+        rules.append(("repetition", lambda e: bool(repeated.search(e.reply) or repeated.search(e.last_message))))
+    if config.unbalanced:
+        rules.append(("unbalanced * or \"", lambda e: is_unbalanced(e.reply)))
+    if config.languages:
+        rules.append(("language", lambda e: _is_foreign(e, config)))
+    return rules
+
+
+def strip_end(example: Example, config: CleanConfig, end_of_text: str) -> Example:
+    """Remove the end marks a reply's text carries: the end of a reply is learned once, as the end token."""
+    reply = _without_end(example.reply, config, end_of_text)
+    return example if reply == example.reply else replace(example, reply=reply)
+
+
+def short_conversations(kept: Iterable[Example], min_median_chars: int) -> set[str]:
+    """Return the groups whose replies have a median length below `min_median_chars` characters."""
+    lengths: dict[str, list[int]] = {}
+    for example in kept:
+        lengths.setdefault(example.group, []).append(len(example.reply.strip()))
+    return {group for group, values in lengths.items() if statistics.median(values) < min_median_chars}
+
+
+def is_unbalanced(text: str) -> bool:
+    """Tell whether `*` or double quotes stand in odd number; an inch mark after a digit is no quote."""
+    text = re.sub(r'(?<=\d)"(?!\w)', "", text.translate(_DOUBLE_QUOTES)) if text.count('"') % 2 else text
+    return text.count("*") % 2 == 1 or text.translate(_DOUBLE_QUOTES).count('"') % 2 == 1
+
+
+def _without_end(reply: str, config: CleanConfig, end_of_text: str) -> str:
+    for end in (config.end_token, end_of_text):
+        stripped = reply.rstrip()
+        while end and stripped.endswith(end):
+            reply = stripped = stripped.removesuffix(end).rstrip()
+    return reply
+
+
+def _spoken(example: Example, config: CleanConfig, end_of_text: str) -> str:
+    return _without_end(example.reply, config, end_of_text).strip()
+
+
+def _has_marker(example: Example, markers: Sequence[str], config: CleanConfig, end_of_text: str) -> bool:
+    reply = _without_end(example.reply, config, end_of_text)
+    return any(marker in reply or marker in example.prompt for marker in markers)
+
+
+def _repetition(longest: int) -> re.Pattern[str]:
+    """Match one character, or any mix of end punctuation, more than `longest` times in a row."""
+    return re.compile(rf"(\S)\1{{{longest},}}|[!?.,;:…]{{{longest + 1},}}")
+
+
+def _is_foreign(example: Example, config: CleanConfig) -> bool:
+    """Judge message and reply together: alone most are too short for a detector."""
+    text = f"{example.last_message} {example.reply}".strip()
+    if len(text) < config.language_min_chars:
+        return False
+    language, score = detect(text)
+    return score >= config.language_min_score and language not in config.languages

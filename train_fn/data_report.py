@@ -1,0 +1,110 @@
+"""What became of the data: every row that was read is kept or dropped for one named reason."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+MAX_SHOWN = 20
+MAX_SHOWN_CHARS = 300
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An example of what a reason dropped, shortened for reading."""
+
+    id: str
+    text: str
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """Counts of examples; `read == train + eval + sum(dropped)` always."""
+
+    read: int
+    """Replies read; a broken line and a row of reward other than 1 count as one each."""
+    train: int
+    eval: int
+    dropped: Mapping[str, int]
+    """Reason -> examples, in the order the rules are asked."""
+    shown: Mapping[str, tuple[Shown, ...]]
+    """Reason -> the first `MAX_SHOWN` examples it dropped."""
+    train_tokens: int
+    eval_tokens: int
+    eval_answer_tokens: int
+    sources: tuple[str, ...]
+    conversations: int
+
+    def __post_init__(self) -> None:
+        accounted = self.train + self.eval + sum(self.dropped.values())
+        assert self.read == accounted, f"{self.read} examples read, {accounted} accounted for"
+
+    @property
+    def kept(self) -> int:
+        """Examples kept on either side."""
+        return self.train + self.eval
+
+
+@dataclass
+class Drops:
+    """Count dropped examples by reason while they are dropped."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    shown: dict[str, list[Shown]] = field(default_factory=dict)
+
+    def start(self, reason: str) -> None:
+        """Name a rule that is asked, so that the report shows it even when it drops nothing."""
+        self.counts.setdefault(reason, 0)
+        self.shown.setdefault(reason, [])
+
+    def add(self, reason: str, id: str, text: str) -> None:
+        """Count one example, and keep its text while few are kept for the reason."""
+        self.start(reason)
+        self.counts[reason] += 1
+        some = self.shown[reason]
+        if len(some) < MAX_SHOWN:
+            short = text if len(text) <= MAX_SHOWN_CHARS else f"{text[:MAX_SHOWN_CHARS]} … ({len(text)} characters)"
+            some.append(Shown(id, short))
+
+
+def write_report(report: DataReport, path: Path) -> None:
+    """Write the report as JSON."""
+    path.write_text(json.dumps(asdict(report), indent=1, ensure_ascii=False), encoding="utf-8", errors="replace")
+
+
+def read_report(path: Path) -> DataReport:
+    """Read a report back."""
+    plain = json.loads(path.read_text(encoding="utf-8"))
+    shown = {reason: tuple(Shown(**one) for one in some) for reason, some in plain.pop("shown").items()}
+    return DataReport(**{**plain, "sources": tuple(plain["sources"])}, shown=shown)
+
+
+def summary_line(report: DataReport) -> str:
+    """Say in one line what was kept."""
+    dropped = sum(report.dropped.values())
+    return (
+        f"data: {report.read:,} replies read, {dropped:,} dropped, {report.train:,} to train on "
+        f"({report.train_tokens:,} tokens), {report.eval:,} held out"
+    )
+
+
+def report_lines(report: DataReport, examples_per_reason: int = 3) -> list[str]:
+    """Write the report as lines: counts by reason, and some examples of each.
+
+    Args:
+        report: What to show.
+        examples_per_reason: At most `MAX_SHOWN`; the file has them all.
+    """
+    width = max(len(reason) for reason in [*report.dropped, "kept for training"]) + 2
+    lines = [
+        f"sources: {', '.join(report.sources)}",
+        f"{'read':<{width}}{report.read:>10,}  from {report.conversations:,} conversations",
+    ]
+    for reason, count in report.dropped.items():
+        lines.append(f"{reason:<{width}}{count:>10,}  dropped")
+        for one in report.shown[reason][:examples_per_reason]:
+            lines.append(f"    {one.id}: {one.text!r}")
+    lines.append(f"{'kept for training':<{width}}{report.train:>10,}  {report.train_tokens:,} tokens")
+    held = f"{report.eval_tokens:,} tokens, {report.eval_answer_tokens:,} of them in answers"
+    lines.append(f"{'held out':<{width}}{report.eval:>10,}  {held}")
+    return lines

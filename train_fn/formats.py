@@ -1,0 +1,177 @@
+"""Rows of dialogue data become conversations, conversations become one example per reply.
+
+Accepted rows, told apart by their keys: `{"prompt", "generation"}`, `{"input", "output"[, "reward"]}`,
+`{"messages": [{"role", "content"}]}` and ShareGPT's `{"conversations": [{"from", "value"}]}`.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from train_fn.config import PromptFormat
+
+Speaker = Literal["user", "bot"]
+ACCEPTED = '{"prompt","generation"}, {"input","output","reward"}, {"messages"} or {"conversations"}'
+_SPEAKERS: Mapping[str, Speaker | Literal["system"]] = {
+    "user": "user",
+    "human": "user",
+    "assistant": "bot",
+    "gpt": "bot",
+    "bot": "bot",
+    "model": "bot",
+    "system": "system",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one speaker says at a time."""
+
+    speaker: Speaker
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A dialogue, or one prompt with its reply."""
+
+    place: str
+    """Where it was read: `file:line`."""
+    source: int
+    """Index into `data.sources`."""
+    turns: tuple[Turn, ...]
+    persona: str = ""
+    char: str = "Bot"
+    is_rendered: bool = False
+    """The first turn is a whole prompt, already in its final form."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One reply and what it replies to."""
+
+    id: str
+    """`file:line#reply`, replies counted from 0 within their conversation."""
+    group: str
+    """Examples of one group stay on one side of the split."""
+    source: int
+    prompt: str
+    reply: str
+    last_message: str
+    """The text replied to, without its history."""
+    history: tuple[Turn, ...]
+    """All turns that `prompt` holds, for chat templates."""
+    persona: str
+
+
+class RowError(ValueError):
+    """A row is not one of the accepted formats; the reader adds where it stands."""
+
+
+def conversation(row: Any, place: str, source: int) -> Conversation | None:
+    """Read one row.
+
+    Returns:
+        The conversation, or None for a row whose reward is not 1.
+
+    Raises:
+        RowError: The row has none of the accepted forms.
+    """
+    if not isinstance(row, dict):
+        raise RowError(f"is {type(row).__name__}, not an object of {ACCEPTED}")
+    match row:
+        case {"prompt": str(prompt), "generation": str(reply)}:
+            return _pair(prompt, reply, place, source)
+        case {"input": str(prompt), "output": str(reply)}:
+            return _pair(prompt, reply, place, source) if row.get("reward", 1) in (1, 1.0, "1") else None
+        case {"messages": list(messages)}:
+            turns = [_turn(m, "role", "content") for m in messages]
+        case {"conversations": list(messages)}:
+            turns = [_turn(m, "from", "value") for m in messages]
+        case _:
+            raise RowError(f"has the keys {sorted(map(str, row))}; accepted are {ACCEPTED}, with texts as values")
+    persona = "\n".join(text for speaker, text in turns if speaker == "system")
+    spoken = tuple(Turn(speaker, text) for speaker, text in turns if speaker != "system")
+    char = row.get("char", "Bot")
+    return Conversation(place, source, spoken, persona, char if isinstance(char, str) else "Bot")
+
+
+def _pair(prompt: str, reply: str, place: str, source: int) -> Conversation:
+    return Conversation(place, source, (Turn("user", prompt), Turn("bot", reply)), is_rendered=True)
+
+
+def _turn(message: Any, role_key: str, text_key: str) -> tuple[Speaker | Literal["system"], str]:
+    match message:
+        case {**fields} if isinstance(fields.get(role_key), str) and isinstance(fields.get(text_key), str):
+            role = fields[role_key].lower()
+            if role not in _SPEAKERS:
+                raise RowError(f"has the unknown {role_key} {role!r}; known are {', '.join(sorted(_SPEAKERS))}")
+            return _SPEAKERS[role], fields[text_key]
+    raise RowError(f"has a message without the texts {role_key!r} and {text_key!r}")
+
+
+def render_prompt(
+    history: Sequence[Turn], persona: str, char: str, prompt_format: PromptFormat
+) -> str:
+    """Write the text a reply follows.
+
+    `pygmalion` is the format of the Pygmalion models: persona header, `<START>`, one line per turn, and the
+    character's name to be continued. `plain` has one line per turn and no names. For `chat_template` the
+    tokenizer renders; this gives the plain text, by which duplicates are known.
+    """
+    if prompt_format != "pygmalion":
+        return "".join(f"{text}\n" for text in [persona, *(turn.text for turn in history)] if text)
+    header = f"{char}'s Persona: {persona}\n" if persona else ""
+    names = {"user": "You", "bot": char}
+    lines = "".join(f"{names[turn.speaker]}: {turn.text}\n" for turn in history)
+    return f"{header}<START>\n{lines}{char}:"
+
+
+def examples(
+    dialogue: Conversation, prompt_format: PromptFormat, max_context_turns: int
+) -> Iterator[Example]:
+    """Yield one example per reply of the bot that follows something.
+
+    Args:
+        dialogue: The conversation.
+        prompt_format: How prompts are written.
+        max_context_turns: Turns before the reply that the prompt holds; 0 keeps all.
+    """
+    group = _group(dialogue)
+    number = 0
+    for index, turn in enumerate(dialogue.turns):
+        if turn.speaker != "bot" or index == 0:
+            continue
+        start = max(0, index - max_context_turns) if max_context_turns else 0
+        history = dialogue.turns[start:index]
+        if dialogue.is_rendered:
+            prompt, reply = dialogue.turns[0].text, turn.text
+        else:
+            prompt = render_prompt(history, dialogue.persona, dialogue.char, prompt_format)
+            reply = f" {turn.text.strip()}" if prompt_format == "pygmalion" else turn.text.strip()
+        yield Example(
+            id=f"{dialogue.place}#{number}",
+            group=group,
+            source=dialogue.source,
+            prompt=prompt,
+            reply=reply,
+            last_message=history[-1].text,
+            history=history,
+            persona=dialogue.persona,
+        )
+        number += 1
+
+
+def _group(dialogue: Conversation) -> str:
+    """Return a hash that all examples of one conversation share.
+
+    Rows that hold a rendered prompt may be later moments of the same dialogue: they share their first lines
+    after the persona header, and so does their group.
+    """
+    if dialogue.is_rendered:
+        _, _, after = dialogue.turns[0].text.rpartition("<START>")
+        text = (after.strip() or dialogue.turns[0].text).split("\n")[0]
+    else:
+        text = "\n".join(turn.text for turn in dialogue.turns)
+    return hashlib.blake2b(text.encode(errors="replace"), digest_size=8).hexdigest()

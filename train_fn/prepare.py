@@ -1,0 +1,245 @@
+"""From sources to tokenised examples on disk: read, clean, split, tokenise once, memory-map for ever after."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from train_fn import sources
+from train_fn.config import DataConfig
+from train_fn.data_report import DataReport, Drops, read_report, write_report
+from train_fn.duplicates import near_duplicates, pair_hash
+from train_fn.errors import InputError
+from train_fn.clean import clean_examples, exchange
+from train_fn.formats import Example
+from train_fn.split import Sides, split
+from train_fn.tokenizer import Tokenised, tokenise
+
+_VERSION = "1"
+"""Counts up when the same settings give other examples."""
+_BATCH = 4096
+
+
+@dataclass(frozen=True)
+class Split:
+    """Examples of one side, memory-mapped from an Arrow file."""
+
+    folder: Path
+    name: str
+
+    @cached_property
+    def _table(self) -> Any:
+        return pa.ipc.open_file(pa.memory_map(str(self.folder / f"{self.name}.arrow"))).read_all()
+
+    def _column(self, name: str) -> npt.NDArray[Any]:
+        table = self._table
+        return table[name].chunk(0).to_numpy() if len(table) else np.zeros(0, np.int64)  # type: ignore[no-any-return]
+
+    @cached_property
+    def _offsets(self) -> npt.NDArray[np.int64]:
+        return self._table["ids"].chunk(0).offsets.to_numpy() if len(self) else np.zeros(1, np.int64)  # type: ignore[no-any-return]
+
+    @cached_property
+    def _values(self) -> npt.NDArray[np.int32]:
+        return self._table["ids"].chunk(0).values.to_numpy()  # type: ignore[no-any-return]
+
+    @cached_property
+    def lengths(self) -> npt.NDArray[np.int32]:
+        """Tokens of each example, prompt and answer with its end token; int32 [n]."""
+        return np.diff(self._offsets).astype(np.int32)
+
+    @cached_property
+    def prompt_lengths(self) -> npt.NDArray[np.int32]:
+        """Tokens before each answer; int32 [n]."""
+        return self._column("prompt_length").astype(np.int32)
+
+    @cached_property
+    def sources(self) -> npt.NDArray[np.int16]:
+        """Index of each example's source in `data.sources`; int16 [n]."""
+        return self._column("source").astype(np.int16)
+
+    @cached_property
+    def ids(self) -> Sequence[str]:
+        """Where each example stood, such as `train.jsonl:12#3`."""
+        return self._table["id"].to_pylist()  # type: ignore[no-any-return]
+
+    def tokens(self, index: int) -> npt.NDArray[np.int32]:
+        """Return the token ids of an example without copying; int32 [length]."""
+        return self._values[self._offsets[index] : self._offsets[index + 1]]
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A data set, ready to train on."""
+
+    folder: Path
+
+    @property
+    def key(self) -> str:
+        """The data hash: content of the sources, tokenizer, rules, format and split."""
+        return self.folder.name
+
+    @cached_property
+    def train(self) -> Split:
+        """Examples to train on."""
+        return Split(self.folder, "train")
+
+    @cached_property
+    def eval(self) -> Split:
+        """The fixed held-out examples."""
+        return Split(self.folder, "eval")
+
+    @cached_property
+    def report(self) -> DataReport:
+        """What became of every row."""
+        return read_report(self.folder / "report.json")
+
+
+def open_prepared(folder: Path) -> Prepared:
+    """Open prepared data; neither tokenizer nor sources are needed."""
+    return Prepared(folder)
+
+
+def data_key(config: DataConfig, tokenizer_key: str) -> str:
+    """Return the hash under which prepared data is kept. How often a source is taken is not part of it.
+
+    Raises:
+        InputError: A source cannot be opened.
+    """
+    settings = {k: v for k, v in asdict(config).items() if k not in ("weights", "sources")}
+    contents = [sources.fingerprint(address, config.hub_split) for address in config.sources]
+    names = [address.rsplit("/", 1)[-1] for address in config.sources]
+    identity = json.dumps([_VERSION, tokenizer_key, contents, names, settings], sort_keys=True)
+    return hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()
+
+
+def prepare(config: DataConfig, tokenizer: Any, tokenizer_key: str, cache_dir: Path) -> Prepared:
+    """Prepare the data, or open it when these sources were prepared with these settings before.
+
+    The folder appears whole or not at all; of two processes that race, one wins and both open the same.
+
+    Raises:
+        InputError: A source cannot be read, nothing is left to train or evaluate on, or the disk is full.
+    """
+    folder = cache_dir / data_key(config, tokenizer_key)
+    if not (folder / "report.json").exists():
+        partial = cache_dir / f".{folder.name}.{os.getpid()}"
+        try:
+            partial.mkdir(parents=True, exist_ok=True)
+            _write(config, tokenizer, partial)
+            partial.rename(folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise InputError(f"cannot write {cache_dir} ({error.strerror}); make room or use --storage") from error
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return open_prepared(folder)
+
+
+def training_texts(config: DataConfig) -> list[str]:
+    """Return the texts of the training side, prompt and reply together, before any tokenizer: to train one."""
+    cleaned = clean_examples(config, "", Drops()).examples
+    sides = split(cleaned, config.eval_fraction, config.max_eval_examples, config.split_seed)
+    return [cleaned[i].prompt + cleaned[i].reply for i in sides.train]
+
+
+def _write(config: DataConfig, tokenizer: Any, folder: Path) -> None:
+    """Prepare from scratch into an empty folder."""
+    drops = Drops()
+    cleaned = clean_examples(config, tokenizer.eos_token, drops)
+    kept, tokens = _tokenised(cleaned.examples, config, tokenizer, drops)
+    sides = split(kept, config.eval_fraction, config.max_eval_examples, config.split_seed)
+    leaked = _leaks(kept, sides, config)
+    for reason, indices in (("held out, not needed", sides.unused), ("like a held-out one", sorted(leaked))):
+        for i in indices:
+            drops.add(reason, kept[i].id, exchange(kept[i]))
+    train = [i for i in sides.train if i not in leaked]
+    _check_left(cleaned.read, len(train), len(sides.eval), drops)
+    for name, indices in (("train", train), ("eval", sides.eval)):
+        _write_split([kept[i] for i in indices], [tokens[i] for i in indices], folder / f"{name}.arrow")
+    report = DataReport(
+        read=cleaned.read,
+        train=len(train),
+        eval=len(sides.eval),
+        dropped=drops.counts,
+        shown={reason: tuple(some) for reason, some in drops.shown.items()},
+        train_tokens=sum(len(tokens[i].ids) for i in train),
+        eval_tokens=sum(len(tokens[i].ids) for i in sides.eval),
+        eval_answer_tokens=sum(len(tokens[i].ids) - tokens[i].prompt_length for i in sides.eval),
+        sources=config.sources,
+        conversations=cleaned.conversations,
+    )
+    write_report(report, folder / "report.json")
+
+
+def _tokenised(
+    examples: Sequence[Example], config: DataConfig, tokenizer: Any, drops: Drops
+) -> tuple[list[Example], list[Tokenised]]:
+    """Tokenise, and drop what is too long; nothing is ever cut."""
+    kept: list[Example] = []
+    tokens: list[Tokenised] = []
+    longest = config.max_example_tokens
+    for start in range(0, len(examples), _BATCH):
+        batch = examples[start : start + _BATCH]
+        for example, ids in zip(batch, tokenise(batch, tokenizer, config.prompt_format), strict=True):
+            if len(ids.ids) <= longest:
+                kept.append(example)
+                tokens.append(ids)
+            elif config.clean.over_length:
+                drops.add("over-length", example.id, f"{len(ids.ids)} tokens: {exchange(example)}")
+            else:
+                rule = f"has {len(ids.ids)} tokens, more than data.max_example_tokens = {longest}"
+                raise InputError(f"{example.id} {rule}; raise it, or --set data.clean.over_length=true to drop such")
+    return kept, tokens
+
+
+def _leaks(kept: Sequence[Example], sides: Sides, config: DataConfig) -> set[int]:
+    """Return training examples that say what a held-out one says, so that nothing is learned by heart."""
+    held = {pair_hash(kept[i]) for i in sides.eval}
+    leaked = {i for i in sides.train if pair_hash(kept[i]) in held}
+    if not config.clean.near_duplicates:  # else they have gone before the split
+        both = [*sides.eval, *sides.train]
+        near = near_duplicates([kept[i] for i in both], config.clean.near_duplicate_jaccard)
+        leaked |= {both[k] for k in near if k >= len(sides.eval)}
+    return leaked
+
+
+def _check_left(read: int, train: int, held_out: int, drops: Drops) -> None:
+    """Refuse data with which no search can work."""
+    reasons = ", ".join(f"{n} {reason}" for reason, n in drops.counts.items() if n) or "none dropped"
+    if not held_out:
+        raise InputError(
+            f"data.sources: of {read} replies none is left to evaluate on ({reasons}); "
+            "give at least two conversations, or switch rules off in data.clean"
+        )
+    if not train:
+        raise InputError(f"data.sources: of {read} replies none is left to train on ({reasons}); give more data")
+
+
+def _write_split(examples: Sequence[Example], tokens: Sequence[Tokenised], file: Path) -> None:
+    """Write one Arrow file with a single batch, so that its columns are read without copying."""
+    lengths = np.fromiter((len(t.ids) for t in tokens), np.int64, len(tokens))
+    values = np.fromiter((token for t in tokens for token in t.ids), np.int32, int(lengths.sum()))
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+    columns = {
+        "ids": pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(values)),
+        "prompt_length": pa.array([t.prompt_length for t in tokens], pa.int32()),
+        "source": pa.array([e.source for e in examples], pa.int16()),
+        "id": pa.array([e.id for e in examples], pa.string()),
+    }
+    batch = pa.record_batch(list(columns.values()), names=list(columns))
+    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
+        writer.write_batch(batch)

@@ -1,0 +1,151 @@
+"""Tokenizers: load one, know it by its hash, train a small one, and turn an example into token ids."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from train_fn.bundled_path import bundled_folder
+from train_fn.config import PromptFormat
+from train_fn.errors import InputError
+from train_fn.formats import Example
+
+END_OF_TEXT = "<|endoftext|>"
+PADDING = "<|padding|>"
+
+
+def load_tokenizer(path: str, gguf_file: str = "") -> Any:
+    """Load the tokenizer of a model.
+
+    Args:
+        path: `bundled`, a folder, or a Hub id.
+        gguf_file: Name of a GGUF file in `path`; empty for a tokenizer of files.
+
+    Raises:
+        InputError: There is none, or it has no end token.
+    """
+    from transformers import AutoTokenizer
+
+    folder = str(bundled_folder()) if path == "bundled" else path
+    gguf = {"gguf_file": gguf_file} if gguf_file else {}
+    is_local = Path(folder).exists()
+    if not is_local and (folder.startswith((".", "/", "~")) or folder.count("/") != 1):
+        raise InputError(f"model.path = {path!r} is no folder; give a folder, a Hub id or 'bundled'")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=is_local, **gguf)
+    except Exception as error:  # every tokenizer class fails in its own way on a broken folder
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(f"model.path = {path!r} has no readable tokenizer ({first}); check the folder") from error
+    if tokenizer.eos_token_id is None:
+        raise InputError(f"model.path = {path!r}: its tokenizer has no end token, so replies cannot end; give it one")
+    return tokenizer
+
+
+def tokenizer_key(tokenizer: Any) -> str:
+    """Return a hash that is equal for tokenizers that tokenise alike."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    rules = backend.to_str() if backend is not None else repr(sorted(tokenizer.get_vocab().items()))
+    identity = f"{rules} {tokenizer.special_tokens_map} {tokenizer.chat_template} {tokenizer('a').input_ids}"
+    return hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int, folder: Path) -> None:
+    """Train a byte-level BPE tokenizer (Sennrich et al. 2016, arXiv:1508.07909) and save it to `folder`.
+
+    Its end token is `<|endoftext|>`; it adds nothing by itself, as GPT-NeoX's does not.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[END_OF_TEXT, PADDING],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator(texts, trainer)
+    wrapped = PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        bos_token=END_OF_TEXT,
+        eos_token=END_OF_TEXT,
+        unk_token=END_OF_TEXT,
+        pad_token=PADDING,
+    )
+    wrapped.save_pretrained(folder)
+
+
+@dataclass(frozen=True)
+class Tokenised:
+    """Token ids of one example."""
+
+    ids: list[int]
+    prompt_length: int
+    """Tokens before the answer."""
+
+
+def tokenise(examples: Sequence[Example], tokenizer: Any, prompt_format: PromptFormat) -> list[Tokenised]:
+    """Turn examples into ids: `[BOS] prompt reply EOS`.
+
+    Prompt and reply are tokenised apart, so that no token straddles the border of the loss. BOS is added where
+    the tokenizer adds one by itself, EOS once, and neither twice.
+
+    Raises:
+        InputError: A chat template is asked for that the tokenizer does not have, or that writes a reply
+            differently once it is there.
+    """
+    if not examples:
+        return []
+    if prompt_format == "chat_template":
+        pairs = [_by_template(example, tokenizer) for example in examples]
+        lead: list[int] = []
+    else:
+        pairs = [(example.prompt, example.reply) for example in examples]
+        lead = _leading(tokenizer)
+    prompts = tokenizer([p for p, _ in pairs], add_special_tokens=False).input_ids
+    replies = tokenizer([r for _, r in pairs], add_special_tokens=False).input_ids
+    end = tokenizer.eos_token_id
+    result = []
+    for example, prompt, reply in zip(examples, prompts, replies, strict=True):
+        head = prompt if prompt[: len(lead)] == lead else lead + prompt
+        tail = reply[: reply.index(end)] if end in reply else reply
+        if tokenizer.decode(reply[len(tail) + 1 :]).strip():
+            raise InputError(
+                f"{example.id} has the end token {tokenizer.eos_token!r} in the middle of its reply; "
+                "name it in data.clean.markers to drop such examples"
+            )
+        result.append(Tokenised([*head, *tail, end], len(head)))
+    return result
+
+
+def _leading(tokenizer: Any) -> list[int]:
+    """Return the ids the tokenizer puts before a text: BOS, or nothing."""
+    bare = tokenizer("a", add_special_tokens=False).input_ids
+    full = tokenizer("a").input_ids
+    return [tokenizer.bos_token_id] if full[: len(full) - len(bare)][:1] == [tokenizer.bos_token_id] else []
+
+
+def _by_template(example: Example, tokenizer: Any) -> tuple[str, str]:
+    """Return prompt and reply as the tokenizer's chat template writes them."""
+    if not tokenizer.chat_template:
+        raise InputError(
+            "data.prompt_format = 'chat_template' needs a template that this tokenizer lacks; set it to pygmalion"
+        )
+    roles = {"user": "user", "bot": "assistant"}
+    system = [{"role": "system", "content": example.persona}] if example.persona else []
+    asked = system + [{"role": roles[turn.speaker], "content": turn.text} for turn in example.history]
+    answered = [*asked, {"role": "assistant", "content": example.reply.strip()}]
+    try:
+        prompt = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
+        whole = tokenizer.apply_chat_template(answered, tokenize=False)
+    except Exception as error:  # templates raise whatever their authors chose
+        raise InputError(f"the chat template refuses {example.id} ({error}); set data.prompt_format=plain") from error
+    if not whole.startswith(prompt):
+        raise InputError(
+            f"the chat template writes the prompt of {example.id} differently before and after its reply; "
+            "set data.prompt_format=plain"
+        )
+    return prompt, whole[len(prompt) :]
