@@ -116,7 +116,7 @@ def _gradient_bytes(trained: int, stage: int, ranks: int) -> float:
 
 
 def _step_bytes(trained: int, stage: int, ranks: int) -> float:
-    """The optimizer steps on a flat copy of the rank's gradients; without ZeRO on the gradients themselves."""
+    """ZeRO steps on a flat copy of the rank's gradients."""
     if stage == 0:
         return 0.0
     return 4 * min(trained / ranks, STEP_GROUP if stage == 3 else trained)

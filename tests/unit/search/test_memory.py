@@ -22,7 +22,8 @@ from search.memory import (
     weights_gib,
     zero_stage,
 )
-from search.model_shape import KNOWN, LORA_TARGETS, ModelShape, shape_of
+from search.model_config import KNOWN
+from search.model_shape import LORA_TARGETS, ModelShape, shape_of
 from tests.toys import TINY, ToyExamples, toy_base, toy_config
 from train_fn.batches import build_micro_batch, plan_step
 from train_fn.config import EngineConfig, LoraConfig, ModelConfig, Precision, TrainConfig

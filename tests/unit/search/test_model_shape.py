@@ -7,7 +7,8 @@ import torch
 from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
-from search.model_shape import KNOWN, LORA_TARGETS, model_shape, shape_of
+from search.model_config import KNOWN
+from search.model_shape import LORA_TARGETS, model_shape, shape_of
 from tests.toys import TINY, toy_config
 from train_fn.config import LoraConfig, ModelConfig
 from train_fn.errors import InputError

@@ -1,0 +1,166 @@
+"""What a search costs: tokens, hours of a GPU or a core, disk."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from search.cluster import Cluster
+from search.halving import Halving
+from search.memory import checkpoint_gib, weights_gib
+from search.model_shape import ModelShape
+from spaces.experiment import HalvingConfig
+from train_fn.config import Precision, TrainConfig
+
+UTILISATION = 0.4
+"""Of a GPU's peak that training reaches (Chowdhery et al. 2022, arXiv:2204.02311, table 3: 21% to 46%)."""
+PEAK_TFLOPS = {
+    "H200": 989.0, "H100": 989.0, "A100": 312.0, "L40S": 362.0, "L40": 181.0, "A6000": 155.0, "A40": 150.0,
+    "A30": 165.0, "A10": 125.0, "L4": 121.0, "V100": 125.0, "T4": 65.0, "4090": 165.0, "3090": 71.0,
+}  # fmt: skip
+"""Dense 16-bit peak by a part of the GPU's name, from the vendor's data sheets."""
+OTHER_GPU_TFLOPS = 100.0
+FP32_SLOWDOWN = 16
+"""A100: 312 TFLOP/s in bf16, 19.5 in fp32."""
+CPU_CORE_TFLOPS = 0.04
+"""Reached by one core on the bundled model: measured, packed, fp32."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Training tokens of a whole search."""
+
+    at_most: int
+    """Every trial to its end."""
+    expected: int
+    """With halving, when a trial's place among its peers is a matter of luck."""
+    survivors: tuple[int, ...]
+    """Trials expected to go on past each rung."""
+    finished: int
+    """Trials expected to reach the end."""
+
+
+def search_tokens(trials: int, halving: HalvingConfig, max_tokens: int) -> Tokens:
+    """Estimate the tokens of a search under asynchronous halving.
+
+    The k-th trial to arrive at a rung goes on when it is among the best max(1, k // eta) so far; in random
+    order that happens with probability max(1, k // eta) / k. Doom stops and the noise band are left out.
+
+    Args:
+        trials: Trials of the search.
+        halving: Its rules.
+        max_tokens: Of a trial that is not stopped.
+    """
+    rules = Halving(halving, max_tokens)
+    spent, finished = 0.0, 0.0
+    survivors = [0.0] * len(rules.rungs)
+    for bracket, arrivals in Counter(rules.bracket_of(trial) for trial in range(trials)).items():
+        alive, seen = float(arrivals), 0
+        for k in range(bracket, len(rules.rungs)):
+            spent += alive * (rules.rungs[k] - seen)
+            alive, seen = _survivors(round(alive), halving.eta), rules.rungs[k]
+            survivors[k] += alive
+        spent += alive * (max_tokens - seen)
+        finished += alive
+    return Tokens(trials * max_tokens, round(spent), tuple(round(s) for s in survivors), round(finished))
+
+
+def _survivors(arrivals: int, eta: int) -> float:
+    return sum(max(1, k // eta) / k for k in range(1, arrivals + 1))
+
+
+@dataclass(frozen=True)
+class Hours:
+    """Computing time, by a stated assumption."""
+
+    device: str
+    """`GPU` or `CPU core`."""
+    expected: float
+    at_most: float
+    wall_expected: float
+    """With all slots busy, without starting up."""
+    assumption: str
+
+
+def search_hours(
+    shape: ModelShape,
+    config: TrainConfig,
+    tokens: Tokens,
+    eval_tokens: float,
+    cluster: Cluster,
+    precision: Precision,
+    busy_devices: float,
+    gpu: bool,
+) -> Hours:
+    """Estimate the computing time of a search.
+
+    A token costs 2 FLOPs per parameter forward and 4 backward (Kaplan et al. 2020, arXiv:2001.08361, section
+    2.1); frozen weights save 2, activation checkpointing adds 2. Attention scores are left out.
+
+    Args:
+        shape: Of the base model.
+        config: Of a trial.
+        tokens: Of the search.
+        eval_tokens: Tokens of all evaluations.
+        cluster: Whose GPUs are meant.
+        precision: Of the trials.
+        busy_devices: GPUs or cores at work at the same time.
+        gpu: Whether ranks train on GPUs.
+    """
+    per_token = 6 - 2 * (config.model.lora.rank > 0) + 2 * config.model.activation_checkpointing
+    tflops, words = _speed(cluster, precision, gpu)
+
+    def hours(train_tokens: float) -> float:
+        return (per_token * train_tokens + 2 * eval_tokens) * shape.parameters / (tflops * 1e12) / 3600
+
+    expected = hours(tokens.expected)
+    return Hours(
+        device="GPU" if gpu else "CPU core",
+        expected=expected,
+        at_most=hours(tokens.at_most),
+        wall_expected=expected / max(busy_devices, 1.0),
+        assumption=f"{per_token} FLOPs per parameter and token, {words}",
+    )
+
+
+def _speed(cluster: Cluster, precision: Precision, gpu: bool) -> tuple[float, str]:
+    if not gpu:
+        return (
+            CPU_CORE_TFLOPS,
+            f"{1000 * CPU_CORE_TFLOPS:.0f} GFLOP/s per core as measured on the bundled model",
+        )
+    named = next((node.gpu_name for node in cluster.nodes if node.gpu_name), "")
+    known = next((part for part in PEAK_TFLOPS if part.lower() in named.lower()), None)
+    peak = PEAK_TFLOPS[known] if known else OTHER_GPU_TFLOPS
+    if precision == "fp32":
+        peak /= FP32_SLOWDOWN
+    whose = f"the peak of {named}" if known else f"assumed for {named or 'an unknown GPU'}"
+    return peak * UTILISATION, f"{UTILISATION:.0%} of {peak:g} TFLOP/s, {whose}"
+
+
+@dataclass(frozen=True)
+class Disk:
+    """Room on the storage folder's file system, in GiB."""
+
+    checkpoint_gib: float
+    """Of one running trial. While a new one is written the old one stays."""
+    weights_gib: float
+    """Of one finished trial."""
+    expected_gib: float
+    at_most_gib: float
+    """When every trial finishes."""
+    free_gib: float
+
+
+def search_disk(
+    shape: ModelShape,
+    config: TrainConfig,
+    precision: Precision,
+    trials: int,
+    tokens: Tokens,
+    slots: int,
+    free_gib: float,
+) -> Disk:
+    """Estimate the room for checkpoints, finished weights and the shared copy of the base weights."""
+    checkpoint, weights = checkpoint_gib(shape, config, precision), weights_gib(shape, precision)
+    running = 2 * slots * checkpoint + weights
+    expected = running + tokens.finished * weights
+    return Disk(checkpoint, weights, expected, running + trials * weights, free_gib)

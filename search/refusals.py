@@ -1,0 +1,177 @@
+"""Why a plan cannot work. Each problem is one line: the value, the rule, the fix."""
+
+from collections.abc import Iterator
+
+from search.data_size import local_path
+from search.draft import BATCH_PATH, Plan, batch_sizes
+from search.placement import SLOT_CPUS, ranks_on
+from spaces.space import check_space
+from train_fn.errors import InputError
+
+MIN_EVAL_EXAMPLES = 2
+"""Fewer have no standard error."""
+
+
+def problems(plan: Plan) -> Iterator[str]:
+    """Yield everything that keeps the plan from working, what to mend first in front."""
+    yield from _space(plan)
+    yield from _sources(plan)
+    yield from _fit(plan)
+    yield from _batches(plan)
+    yield from _rungs(plan)
+    yield from _disk(plan)
+
+
+def _problem(path: str, value: object, rule: str, fix: str) -> str:
+    return f"{path} = {value} {rule}; {fix}"
+
+
+def _space(plan: Plan) -> Iterator[str]:
+    try:
+        check_space(plan.experiment)
+    except InputError as error:
+        yield str(error)
+
+
+def _sources(plan: Plan) -> Iterator[str]:
+    for source in plan.experiment.base.data.sources:
+        path = local_path(source)
+        if path is not None and not path.exists():
+            yield _problem(
+                "data.sources", repr(source), "does not exist", "check the path, seen from this folder"
+            )
+    held_out = plan.data.eval_examples
+    if held_out is not None and held_out < MIN_EVAL_EXAMPLES:
+        fraction = plan.experiment.base.data.eval_fraction
+        rule = (
+            f"leaves {held_out} held-out examples, at least {MIN_EVAL_EXAMPLES} are needed to compare trials"
+        )
+        yield _problem("data.eval_fraction", fraction, rule, "raise it, or give more data")
+
+
+def _fit(plan: Plan) -> Iterator[str]:
+    resources, placement = plan.experiment.resources, plan.placement
+    if placement.by_devices == 0:
+        yield _too_large(plan)
+    yield from _gpu_memory(plan)
+    if placement.by_devices and not placement.by_memory:
+        yield _host_memory(plan)
+    elif placement.by_memory and resources.slots > placement.by_memory:
+        least = "CPUs and GPUs" if placement.by_memory == placement.by_devices else "memory"
+        rule = f"is more than fits: {least} hold {placement.by_memory}"
+        yield _problem(
+            "resources.slots", resources.slots, rule, "lower it, or set it to 0 for as many as fit"
+        )
+
+
+def _too_large(plan: Plan) -> str:
+    resources, nodes = plan.experiment.resources, plan.cluster.nodes
+    ranks = resources.ranks_per_slot
+    needs = f"{ranks * resources.cpus_per_rank:g} CPUs"
+    if resources.gpus_per_rank:
+        needs += f" and {ranks * resources.gpus_per_rank:g} GPUs"
+    largest = max(nodes, key=lambda node: (ranks_on(node, resources), node.gpus, node.cpus), default=None)
+    if largest is None:
+        return _problem("resources.ranks_per_slot", ranks, "finds no living node", "start the cluster")
+    fits = ranks_on(largest, resources)
+    has = f"{largest.cpus:g} CPUs and {largest.gpus:g} GPUs"
+    who = "this machine has" if plan.cluster.local else f"the best of {len(nodes)} nodes has"
+    rule = f"needs {needs} on one node, and {who} {has}"
+    if fits >= ranks:
+        rule += f" but nothing left for the slot itself ({SLOT_CPUS:g} CPUs)"
+        return _problem("resources.cpus_per_rank", f"{resources.cpus_per_rank:g}", rule, "lower it a little")
+    if fits:
+        return _problem("resources.ranks_per_slot", ranks, rule, f"set it to {fits} or less")
+    if resources.gpus_per_rank and largest.gpus < min(resources.gpus_per_rank, 1):
+        fix = "run on a cluster with GPUs (--address), or take --profile laptop"
+        return _problem("resources.gpus_per_rank", f"{resources.gpus_per_rank:g}", rule, fix)
+    return _problem(
+        "resources.cpus_per_rank", f"{resources.cpus_per_rank:g}", rule, "lower it, or take larger nodes"
+    )
+
+
+def _gpu_memory(plan: Plan) -> Iterator[str]:
+    model, gpu = plan.model, plan.experiment.resources.gpus_per_rank > 0
+    if model is None or not gpu or model.memory_limit_gib is None:
+        return
+    if model.memory.total_gib > model.memory_limit_gib:
+        needs, has = model.memory.total_gib, model.memory_limit_gib
+        rule = f"needs about {needs:,.1f} GiB of GPU memory per rank, and a rank has {has:,.1f} GiB"
+        yield _problem("model.path", repr(plan.experiment.base.model.path), rule, _less_memory(plan))
+
+
+def _host_memory(plan: Plan) -> str:
+    assert plan.model is not None, "only a known model limits slots by memory"
+    ranks, memory = plan.experiment.resources.ranks_per_slot, plan.model.memory
+    gpu = plan.experiment.resources.gpus_per_rank > 0
+    per_rank = memory.offloaded_gib + (memory.runtime_gib if gpu else memory.total_gib)
+    has = max(node.memory_gib for node in plan.cluster.nodes)
+    needs = f"needs about {per_rank:,.1f} GiB of host memory on each of {ranks} ranks"
+    rule = f"{needs}, and the largest node has {has:,.1f} GiB"
+    return _problem("model.path", repr(plan.experiment.base.model.path), rule, _less_memory(plan))
+
+
+def _less_memory(plan: Plan) -> str:
+    base = plan.experiment.base
+    ways = []
+    if base.engine.zero_stage < 3 and plan.experiment.resources.ranks_per_slot > 1:
+        ways.append(f"engine.zero_stage={base.engine.zero_stage + 1}")
+    if not base.model.activation_checkpointing:
+        ways.append("model.activation_checkpointing=true")
+    if base.model.lora.rank == 0:
+        ways.append("model.lora.rank=8")
+    half = base.engine.max_tokens_per_micro_batch // 2
+    if half >= base.data.max_example_tokens:
+        ways.append(f"engine.max_tokens_per_micro_batch={half}")
+    return f"set {' or '.join(ways)}, or take larger machines" if ways else "take larger machines"
+
+
+def _batches(plan: Plan) -> Iterator[str]:
+    ranks = plan.experiment.resources.ranks_per_slot
+    sizes = batch_sizes(plan.experiment)
+    if min(sizes) < ranks:
+        rule = f"is below the {ranks} ranks of a trial: a rank would have no example"
+        yield _problem(
+            BATCH_PATH, min(sizes), rule, "leave it out of the space, or lower resources.ranks_per_slot"
+        )
+    examples = plan.data.train_examples
+    if examples is not None and max(sizes) > examples:
+        rule = f"is more than the {examples:,} training examples"
+        yield _problem(BATCH_PATH, max(sizes), rule, "leave it out of the space, or give more data")
+
+
+def _rungs(plan: Plan) -> Iterator[str]:
+    experiment = plan.experiment
+    first, run = experiment.halving.first_rung_tokens, experiment.base.run
+    if experiment.budget.trials == 1:
+        return
+    path = "halving.first_rung_tokens"
+    if first >= run.max_tokens:
+        rule = f"must be below run.max_tokens = {run.max_tokens:,}, or no trial is ever judged before its end"
+        yield _problem(path, f"{first:,}", rule, f"set it to {max(1, run.max_tokens // 9):,}")
+    if first < run.window_tokens:
+        rule = (
+            f"is below run.window_tokens = {run.window_tokens:,}: a rung is judged on a window that is whole"
+        )
+        yield _problem(path, f"{first:,}", rule, "raise it, or lower run.window_tokens")
+    largest = plan.steps[-1]
+    if plan.data.counted and largest.tokens_per_step > first:
+        rule = (
+            f"is less than one optimizer step at {BATCH_PATH} = {largest.effective_batch_size}, "
+            f"about {largest.tokens_per_step:,.0f} tokens"
+        )
+        yield _problem(path, f"{first:,}", rule, "raise it, or leave the batch size out of the space")
+    if plan.rungs and experiment.halving.brackets > len(plan.rungs):
+        rule = f"is more than the {len(plan.rungs)} rungs: each bracket begins at a rung of its own"
+        fix = f"set it to {len(plan.rungs)} or less"
+        yield _problem("halving.brackets", experiment.halving.brackets, rule, fix)
+
+
+def _disk(plan: Plan) -> Iterator[str]:
+    if plan.model is None or not plan.slots or plan.model.disk.expected_gib <= plan.model.disk.free_gib:
+        return
+    disk = plan.model.disk
+    rule = (
+        f"has {disk.free_gib:,.1f} GiB free, checkpoints and weights take about {disk.expected_gib:,.1f} GiB"
+    )
+    yield _problem("--storage", repr(plan.storage), rule, "make room, or name a folder on a larger disk")
