@@ -9,6 +9,8 @@ from typing import Any
 
 import deepspeed
 import torch
+from deepspeed.runtime.zero import parameter_offload
+from deepspeed.runtime.zero.partitioned_param_coordinator import PartitionedParameterCoordinator
 from deepspeed.utils import logger as deepspeed_logger
 from torch import Tensor, nn
 
@@ -99,14 +101,18 @@ class Engine:
         device: Where to train.
     """
 
-    def __init__(self, module: nn.Module, config: TrainConfig, precision: Chosen, device: torch.device) -> None:
+    def __init__(
+        self, module: nn.Module, config: TrainConfig, precision: Chosen, device: torch.device
+    ) -> None:
         deepspeed_logger.setLevel("ERROR")  # its warnings repeat what the settings above say on purpose
         # no kernels built at run time: probing for them runs a compiler, and DeepSpeed's shared-memory collectives
         # take half a minute to build
         vars(deepspeed.ops)["__compatible_ops__"] = {}
         trainable = [p for p in module.parameters() if p.requires_grad]
         settings = deepspeed_config(config, precision, device)
-        warnings.filterwarnings("ignore", message=".*torch.distributed.*is deprecated", category=FutureWarning)
+        warnings.filterwarnings(
+            "ignore", message=".*torch.distributed.*is deprecated", category=FutureWarning
+        )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self.deepspeed, *_ = deepspeed.initialize(
@@ -163,11 +169,21 @@ class Engine:
     def destroy(self) -> None:
         """Release hooks and memory; the engine is of no use afterwards."""
         self.deepspeed.destroy()
+        _forget_zero_3()
         self._trainable = []
         del self.deepspeed
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def _forget_zero_3() -> None:
+    """Empty the two places where DeepSpeed 0.19.8 keeps a ZeRO-3 model for ever: a global list and a cache."""
+    parameter_offload.FWD_MODULE_STACK.clear()
+    cached = vars(PartitionedParameterCoordinator)["_PartitionedParameterCoordinator__params_to_release"]
+    for cell in cached.__closure__:
+        if hasattr(cell.cell_contents, "cache_clear"):
+            cell.cell_contents.cache_clear()
 
 
 def gathered(parameters: Sequence[nn.Parameter]) -> Any:

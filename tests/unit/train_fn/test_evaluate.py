@@ -1,0 +1,55 @@
+"""The held-out figure and its standard error."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.toys import toy_base, toy_examples, toy_train_config
+from train_fn.config import LoraConfig
+from train_fn.evaluate import baseline, evaluate, ratio_estimate
+from train_fn.loss import PackedLoss
+from train_fn.model import fresh_model
+
+CPU = torch.device("cpu")
+EXAMPLES = toy_examples(30, seed=9)
+
+
+def test_ratio_estimate_of_equal_sizes_is_the_standard_error_of_a_mean() -> None:
+    sums = np.array([1.0, 2.0, 4.0, 5.0])
+    ratio, stderr = ratio_estimate(sums, np.full(4, 2))
+    assert ratio == 1.5
+    assert stderr == pytest.approx(np.std(sums / 2, ddof=1) / 2)
+
+
+def test_ratio_estimate_has_the_spread_that_repeated_samples_have() -> None:
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(400):
+        sizes = rng.integers(1, 20, 200)
+        found.append(ratio_estimate(sizes * rng.normal(3, 0.5, 200), sizes))
+    ratios, stderrs = np.array(found).T
+    assert np.mean(stderrs) == pytest.approx(np.std(ratios), rel=0.1)
+
+
+def test_packing_does_not_change_the_figures_and_training_mode_stays() -> None:
+    module = PackedLoss(fresh_model(toy_base(), toy_train_config(), torch.float32)).train()
+    wide, narrow = (evaluate(module, EXAMPLES, room, CPU) for room in (4096, 24))
+    assert module.training
+    assert wide.example_nll == pytest.approx(narrow.example_nll, abs=1e-5)
+    assert wide.nll == pytest.approx(np.average(wide.example_nll, weights=wide.example_tokens))
+    assert wide.example_tokens == tuple((EXAMPLES.lengths - EXAMPLES.prompt_lengths).tolist())
+
+
+def test_baseline_is_kept_and_ignores_lora(tmp_path: Path) -> None:
+    base, config = toy_base(), toy_train_config(model__lora=LoraConfig(rank=2))
+    first = baseline(base, config, EXAMPLES, "data", "fp32", CPU, tmp_path)
+    (file,) = tmp_path.iterdir()
+    module = PackedLoss(fresh_model(base, toy_train_config(), torch.float32))
+    assert first.nll == pytest.approx(evaluate(module, EXAMPLES, 64, CPU).nll)
+    file.write_text(file.read_text().replace(str(first.seconds), "123.0"))
+    again = baseline(base, config, EXAMPLES, "data", "fp32", CPU, tmp_path)
+    assert again.seconds == 123.0
+    assert again.example_nll == first.example_nll
+    assert baseline(base, config, EXAMPLES, "other data", "fp32", CPU, tmp_path).seconds != 123.0
