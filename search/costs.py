@@ -1,14 +1,15 @@
 """What a search costs: tokens, hours of a GPU or a core, disk."""
 
-from collections import Counter
-from dataclasses import dataclass
+import random
+from dataclasses import dataclass, replace
 
 from search.cluster import Cluster
-from search.halving import Halving
+from search.halving import Halving, rung_tokens
 from search.memory import checkpoint_gib, weights_gib
 from search.model_shape import ModelShape
 from spaces.experiment import HalvingConfig
 from train_fn.config import Precision, TrainConfig
+from train_fn.report import Evaluation
 
 UTILISATION = 0.4
 """Of a GPU's peak that training reaches (Chowdhery et al. 2022, arXiv:2204.02311, table 3: 21% to 46%)."""
@@ -24,6 +25,10 @@ CPU_CORE_TFLOPS = 0.04
 """Reached by one core on the bundled model: measured, packed, fp32."""
 
 
+_GAMES = 20
+_PLAYED_TRIALS = 1000
+
+
 @dataclass(frozen=True)
 class Tokens:
     """Training tokens of a whole search."""
@@ -31,7 +36,7 @@ class Tokens:
     at_most: int
     """Every trial to its end."""
     expected: int
-    """With halving, when a trial's place among its peers is a matter of luck."""
+    """With halving; see `search_tokens`."""
     survivors: tuple[int, ...]
     """Trials expected to go on past each rung."""
     finished: int
@@ -39,32 +44,39 @@ class Tokens:
 
 
 def search_tokens(trials: int, halving: HalvingConfig, max_tokens: int) -> Tokens:
-    """Estimate the tokens of a search under asynchronous halving.
+    """Estimate the tokens of a search by playing it: the real rules, on trials of random quality.
 
-    The k-th trial to arrive at a rung goes on when it is among the best max(1, k // eta) so far; in random
-    order that happens with probability max(1, k // eta) / k. Doom stops and the noise band are left out.
+    Trials come one after the other, keep their place among their peers from rung to rung, and none is spared
+    for noise or stopped for diverging. The mean of several games.
 
     Args:
         trials: Trials of the search.
         halving: Its rules.
         max_tokens: Of a trial that is not stopped.
     """
-    rules = Halving(halving, max_tokens)
-    spent, finished = 0.0, 0.0
-    survivors = [0.0] * len(rules.rungs)
-    for bracket, arrivals in Counter(rules.bracket_of(trial) for trial in range(trials)).items():
-        alive, seen = float(arrivals), 0
-        for k in range(bracket, len(rules.rungs)):
-            spent += alive * (rules.rungs[k] - seen)
-            alive, seen = _survivors(round(alive), halving.eta), rules.rungs[k]
-            survivors[k] += alive
-        spent += alive * (max_tokens - seen)
-        finished += alive
-    return Tokens(trials * max_tokens, round(spent), tuple(round(s) for s in survivors), round(finished))
+    quiet, dice = replace(halving, noise_band=0.0), random.Random(0)
+    games = max(1, min(_GAMES, _PLAYED_TRIALS // trials))
+    spent, survivors, finished = 0, [0] * len(rung_tokens(halving, max_tokens)), 0
+    for _ in range(games):
+        rules = Halving(quiet, max_tokens)
+        for trial in range(trials):
+            stop = _stopped_at(rules, trial, dice.random())
+            spent += max_tokens if stop is None else rules.rungs[stop]
+            finished += stop is None
+            for rung in range(rules.bracket_of(trial), len(rules.rungs) if stop is None else stop):
+                survivors[rung] += 1
+    passed = tuple(round(count / games) for count in survivors)
+    return Tokens(trials * max_tokens, round(spent / games), passed, round(finished / games))
 
 
-def _survivors(arrivals: int, eta: int) -> float:
-    return sum(max(1, k // eta) / k for k in range(1, arrivals + 1))
+def _stopped_at(rules: Halving, trial: int, nll: float) -> int | None:
+    """Send a trial through its rungs; return the one that stops it."""
+    evaluation = Evaluation(nll, 0.0, (nll, nll), (1, 1), 0.0)
+    for tokens in rules.rungs:
+        decision = rules.decide(trial, tokens, evaluation)
+        if decision is not None and not decision.keep:
+            return decision.rung
+    return None
 
 
 @dataclass(frozen=True)
