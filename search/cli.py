@@ -84,6 +84,9 @@ def prepare_environment() -> None:
     if not any(node.gpus for node in local_machine().nodes):
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 def run_command(main: Callable[[], int]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from search.cli import experiment_parser, prepare_environment, resolve, run_command
@@ -17,8 +18,9 @@ def prepared_data(config: TrainConfig, storage: Path) -> Prepared:
     Raises:
         InputError: The tokenizer or a source cannot be read, or nothing is left after cleaning.
     """
-    tokenizer = load_tokenizer(config.model.path, config.model.gguf_file)
-    return prepare(config.data, tokenizer, tokenizer_key(tokenizer), storage / "data")
+    model = config.model
+    key = tokenizer_key(model.path, model.gguf_file)
+    return prepare(config.data, partial(load_tokenizer, model.path, model.gguf_file), key, storage / "data")
 
 
 def main() -> int:

@@ -57,6 +57,10 @@ class TuneRecorder(tune.Callback):  # type: ignore[misc]
         self._base = base
         self._decision: Decision | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave everything behind: Tune saves its callbacks for a restore of its own, which we never use."""
+        return {}
+
     def decided(self, decision: Decision) -> None:
         """Keep the halving's decision until its report has been written."""
         self._decision = decision

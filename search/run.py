@@ -4,7 +4,7 @@ import argparse
 
 from search.cli import experiment_parser, prepare_environment, resolve, run_command
 from search.cluster import Cluster, find_address, local_machine, ray_cluster
-from search.plan import make_plan
+from search.plan import draft_plan, refuse
 from search.plan_text import print_plan
 from spaces.space import check_space
 
@@ -22,7 +22,9 @@ def main() -> int:
     check_space(experiment)
     address = find_address(args.address)
     if args.plan:
-        print_plan(make_plan(experiment, _machines(args, address), args.storage))
+        plan = draft_plan(experiment, _machines(args, address), args.storage)
+        print_plan(plan)
+        refuse(plan)
         return 0
     prepare_environment()
     from search.session import run_session

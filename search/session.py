@@ -14,14 +14,16 @@ from search.ledger import FILE_NAME as LEDGER
 from search.ledger import Ledger
 from search.local_ray import connected
 from search.plan import Plan, make_plan
-from search.plan_text import plan_markdown, print_plan
+from search.plan_text import plan_markdown
 from search.progress import Progress
 from search.state import SearchState
 from search.summary import FILE_NAME as SUMMARY
 from search.summary import closing_lines, summarise, write_summary
 from search.tracking import Tracker
 from search.tuner import SearchInputs, search
+from search.words import tokens_text
 from spaces.experiment import Experiment
+from train_fn.data_report import summary_line
 from train_fn.prepare import Prepared
 
 _TRACKING_TIMEOUT_S = 60.0
@@ -57,9 +59,23 @@ def run_session(experiment: Experiment, storage: Path, address: str) -> int:
 
 
 def _plan(experiment: Experiment, cluster: Cluster, storage: Path, prepared: Prepared) -> Plan:
-    plan = make_plan(experiment, cluster, storage, mean_example_tokens=float(prepared.train.lengths.mean()))
-    print_plan(plan)
+    """Plan with the data as it is; refuse before anything starts."""
+    train = prepared.train
+    plan = make_plan(
+        experiment, cluster, storage, float(train.lengths.mean()), len(train), len(prepared.eval)
+    )
+    print(summary_line(prepared.report))
+    print(_plan_line(plan))
     return plan
+
+
+def _plan_line(plan: Plan) -> str:
+    experiment = plan.experiment
+    rungs = ", ".join(tokens_text(rung) for rung in plan.rungs) or "none"
+    return (
+        f"plan: {experiment.budget.trials} trials of up to {tokens_text(experiment.base.run.max_tokens)} tokens on "
+        f"{plan.slots} slots, rungs at {rungs} tokens (--plan tells more)"
+    )
 
 
 def _search(

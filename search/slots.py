@@ -12,7 +12,6 @@ from typing import Any
 
 import ray
 from ray import train, tune
-from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search.mailbox import Mailbox
@@ -107,6 +106,8 @@ class Slot(tune.Trainable):
         ray.get(self._mailbox.submit.remote(assignment))
 
     def _run_workers(self) -> None:
+        from ray.train.torch import TorchConfig, TorchTrainer  # imports torch, which the driver does without
+
         resources = self._settings.resources
         per_worker = {"CPU": resources.cpus_per_rank}
         if resources.gpus_per_rank:

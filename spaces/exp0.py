@@ -27,7 +27,7 @@ def experiment(profile: Profile) -> Experiment:
             data=DataConfig(prompt_format="plain", max_context_turns=6, max_example_tokens=256),
             optim=OptimConfig(
                 lr=3e-3,
-                effective_batch_size=32,
+                effective_batch_size=16,
                 objective="clm",
                 schedule="cosine",
                 final_lr_fraction=0.05,

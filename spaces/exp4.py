@@ -54,16 +54,16 @@ def _cluster() -> Experiment:
 
 
 def _laptop() -> Experiment:
-    max_tokens = 90_000
+    max_tokens = 180_000
     return Experiment(
         name="exp4",
         profile="laptop",
         description="SFT of the bundled 2M-parameter model on the bundled dialogues, on two CPU cores",
         base=TrainConfig(
-            data=DataConfig(max_example_tokens=128, max_context_turns=2, max_eval_examples=128),
+            data=DataConfig(max_example_tokens=64, max_context_turns=2, max_eval_examples=128),
             optim=OptimConfig(lr=1e-3, effective_batch_size=16),
             engine=EngineConfig(max_tokens_per_micro_batch=1024),
-            run=RunConfig(max_tokens=max_tokens, window_tokens=3_000),
+            run=RunConfig(max_tokens=max_tokens, window_tokens=6_000),
         ),
         space={
             "optim.lr": FloatDistribution(1e-5, 1.0, log=True),
@@ -73,5 +73,5 @@ def _laptop() -> Experiment:
         },
         known_good=({"optim.lr": 1e-3, "optim.effective_batch_size": 16},),
         budget=BudgetConfig(trials=16),
-        halving=HalvingConfig(first_rung_tokens=10_000),
+        halving=HalvingConfig(first_rung_tokens=20_000),
     )
