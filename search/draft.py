@@ -15,7 +15,7 @@ from search.data_size import DataSize, guess_data_size
 from search.halving import rung_tokens
 from search.memory import MemoryEstimate, estimate, planned_precision, weights_gib, zero_stage
 from search.model_shape import ModelShape, model_shape
-from search.placement import HostMemory, Placement, place
+from search.placement import SLOT_CPUS, HostMemory, Placement, place
 from spaces.experiment import Experiment, ParamValue
 from spaces.space import apply
 from train_fn.config import Precision, TrainConfig
@@ -227,5 +227,9 @@ def _notes(plan: Plan) -> Iterable[str]:
     if plan.placement.by_memory < plan.placement.by_devices and not experiment.resources.slots:
         few, many = plan.placement.by_memory, plan.placement.by_devices
         yield f"memory holds {few} slots, CPUs and GPUs would do for {many}"
+    if plan.placement.kept_out and plan.slots and not experiment.resources.slots:
+        cpus = f"{SLOT_CPUS:g} CPUs for the actor of each slot"
+        more = plan.placement.kept_out
+        yield f"{more} more would fit but for {cpus}: lower resources.cpus_per_rank a little"
     if not plan.rungs and experiment.budget.trials > 1:
         yield "there is no rung before the end, so no trial is stopped for losing"

@@ -28,6 +28,8 @@ class Placement:
     """By CPUs and GPUs alone."""
     by_memory: int
     """By the nodes' memory as well."""
+    kept_out: int = 0
+    """Slots that would fit if the actors that lead slots took no CPU."""
 
 
 def place(resources: ResourcesConfig, cluster: Cluster, memory: HostMemory | None) -> Placement:
@@ -49,7 +51,7 @@ def place(resources: ResourcesConfig, cluster: Cluster, memory: HostMemory | Non
         return Placement(sum(devices), sum(both))
     per_slot = ranks * resources.cpus_per_rank + SLOT_CPUS
     actors = math.floor(sum(node.cpus for node in cluster.nodes) / per_slot + _TOLERANCE)
-    return Placement(min(sum(devices), actors), min(sum(both), actors))
+    return Placement(min(sum(devices), actors), min(sum(both), actors), max(0, sum(both) - actors))
 
 
 def ranks_on(node: Node, resources: ResourcesConfig) -> int:

@@ -4,7 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from search.cluster import Cluster
-from search.draft import Plan, draft
+from search.draft import Plan as Plan  # part of this module's interface
+from search.draft import draft
 from search.refusals import problems
 from spaces.experiment import Experiment
 from train_fn.errors import InputError
