@@ -1,4 +1,4 @@
-"""`python -m search.data exp4`: prepare an experiment's data and say what was kept, what was dropped, and why."""
+"""`python -m search.data exp4`: prepare the data and say what was kept and what dropped, and why."""
 
 import json
 from dataclasses import asdict
@@ -32,7 +32,11 @@ def main() -> int:
     parser = experiment_parser(__doc__ or "")
     parser.add_argument("--json", action="store_true", help="print the whole report as JSON")
     parser.add_argument(
-        "--examples", type=int, default=3, metavar="N", help=f"dropped examples shown per reason, at most {MAX_SHOWN}"
+        "--examples",
+        type=int,
+        default=3,
+        metavar="N",
+        help=f"examples shown per reason, up to {MAX_SHOWN}",
     )
     args = parser.parse_args()
     experiment = resolve(args, say=(lambda line: None) if args.json else print)

@@ -1,8 +1,8 @@
 """Read examples and drop the dirty ones; every drop has one reason and is counted.
 
-The rules of `text_rules` are asked in their order, and the first that objects is the reason. Rules that compare
-examples with each other come after them, on what is left; length is judged last, once tokens are known
-(`train_fn.prepare`).
+The rules of `text_rules` are asked in their order, and the first that objects is the reason. Rules that
+compare examples with each other come after them, on what is left; length is judged last, once tokens are
+known (`train_fn.prepare`).
 """
 
 import re
@@ -15,7 +15,11 @@ from train_fn.config import CleanConfig, DataConfig
 from train_fn.data_report import Drops
 from train_fn.duplicates import exact_duplicates, near_duplicates
 from train_fn.formats import Example, examples
-from train_fn.language import detect
+from train_fn.language import detect, has_foreign_script
+
+SURE_CHARS = 80
+"""A reply as long as this is judged without its message."""
+
 
 @dataclass(frozen=True)
 class Cleaned:
@@ -23,7 +27,7 @@ class Cleaned:
 
     examples: list[Example]
     read: int
-    """Replies read; a broken line and a row of reward other than 1 count as one each."""
+    """Replies; a broken line, a row of reward other than 1 and a conversation without reply count as one."""
     conversations: int
 
 
@@ -45,19 +49,25 @@ def clean_examples(config: DataConfig, end_of_text: str, drops: Drops) -> Cleane
         InputError: A source cannot be read.
     """
     rules = text_rules(config.clean, end_of_text)
-    for reason, _ in rules:
-        drops.start(reason)
+    for name, _ in rules:
+        drops.start(name)
     left: list[Example] = []
     read = conversations = 0
     for row in sources.read(config):
         if row is None or isinstance(row, sources.Broken):
             read += 1
-            drops.add("reward" if row is None else "broken line", row.place if row else "", row.why if row else "")
+            drops.add(
+                "reward" if row is None else "broken line", row.place if row else "", row.why if row else ""
+            )
             continue
         conversations += 1
-        for example in examples(row, config.prompt_format, config.max_context_turns):
+        replies = list(examples(row, config.prompt_format, config.max_context_turns))
+        if not replies:
             read += 1
-            reason = next((reason for reason, drop in rules if drop(example)), None)
+            drops.add("no reply", row.place, " → ".join(turn.text for turn in row.turns))
+        for example in replies:
+            read += 1
+            reason = next((name for name, drop in rules if drop(example)), None)
             if reason is None:
                 left.append(strip_end(example, config.clean, end_of_text))
             else:
@@ -75,7 +85,9 @@ def _drop_across(left: list[Example], config: DataConfig, drops: Drops) -> list[
     clean = config.clean
     if clean.min_median_reply_chars:
         short = short_conversations(left, clean.min_median_reply_chars)
-        left = _without(left, {i for i, e in enumerate(left) if e.group in short}, "short conversation", drops)
+        left = _without(
+            left, {i for i, e in enumerate(left) if e.group in short}, "short conversation", drops
+        )
     if clean.exact_duplicates:
         left = _without(left, exact_duplicates(left), "exact duplicate", drops)
     if clean.near_duplicates:
@@ -109,9 +121,11 @@ def text_rules(config: CleanConfig, end_of_text: str) -> list[tuple[str, Rule]]:
         rules.append(("stray marker", lambda e: _has_marker(e, markers, config, end_of_text)))
     if config.max_repeat:
         repeated = _repetition(config.max_repeat)
-        rules.append(("repetition", lambda e: bool(repeated.search(e.reply) or repeated.search(e.last_message))))
+        rules.append(
+            ("repetition", lambda e: bool(repeated.search(e.reply) or repeated.search(e.last_message)))
+        )
     if config.unbalanced:
-        rules.append(("unbalanced * or \"", lambda e: is_unbalanced(e.reply)))
+        rules.append(('unbalanced * or "', lambda e: is_unbalanced(e.reply)))
     if config.languages:
         rules.append(("language", lambda e: _is_foreign(e, config)))
     return rules
@@ -160,8 +174,11 @@ def _repetition(longest: int) -> re.Pattern[str]:
 
 
 def _is_foreign(example: Example, config: CleanConfig) -> bool:
-    """Judge message and reply together: alone most are too short for a detector."""
-    text = f"{example.last_message} {example.reply}".strip()
+    """Judge the reply by its script and by a detector, together with its message when it is short."""
+    both = f"{example.last_message} {example.reply}".strip()
+    if has_foreign_script(both, config.languages) or has_foreign_script(example.reply, config.languages):
+        return True  # however short: a detector guesses there, an alphabet does not
+    text = example.reply if len(example.reply) >= SURE_CHARS else both
     if len(text) < config.language_min_chars:
         return False
     language, score = detect(text)

@@ -22,7 +22,7 @@ class DataReport:
     """Counts of examples; `read == train + eval + sum(dropped)` always."""
 
     read: int
-    """Replies read; a broken line and a row of reward other than 1 count as one each."""
+    """Replies; a broken line, a row of reward other than 1 and a conversation without reply count as one."""
     train: int
     eval: int
     dropped: Mapping[str, int]
@@ -63,13 +63,19 @@ class Drops:
         self.counts[reason] += 1
         some = self.shown[reason]
         if len(some) < MAX_SHOWN:
-            short = text if len(text) <= MAX_SHOWN_CHARS else f"{text[:MAX_SHOWN_CHARS]} … ({len(text)} characters)"
+            short = (
+                text
+                if len(text) <= MAX_SHOWN_CHARS
+                else f"{text[:MAX_SHOWN_CHARS]} … ({len(text)} characters)"
+            )
             some.append(Shown(id, short))
 
 
 def write_report(report: DataReport, path: Path) -> None:
     """Write the report as JSON."""
-    path.write_text(json.dumps(asdict(report), indent=1, ensure_ascii=False), encoding="utf-8", errors="replace")
+    path.write_text(
+        json.dumps(asdict(report), indent=1, ensure_ascii=False), encoding="utf-8", errors="replace"
+    )
 
 
 def read_report(path: Path) -> DataReport:

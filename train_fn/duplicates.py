@@ -14,9 +14,9 @@ from train_fn.formats import Example
 
 BANDS, ROWS = 6, 5
 """Of the locality-sensitive hash: two texts of similarity 0.85 meet in some band with probability
-1 - (1 - 0.85**5)**6 = 0.97 (0.95: 0.9999); those that meet by chance are sorted out by the exact comparison."""
+1 - (1 - 0.85**5)**6 = 0.97 (0.95: 0.9999); those that meet by chance are told apart by exact comparison."""
 MIN_WORDS = 8
-"""Shorter texts are greetings and thanks: they repeat because people do, and only exact copies are dropped."""
+"""Shorter texts are greetings and thanks: they repeat as people do, and only exact copies are dropped."""
 _WORDS = re.compile(r"\w+")
 
 
@@ -25,7 +25,7 @@ def exact_duplicates(examples: Sequence[Example]) -> set[int]:
     seen: set[bytes] = set()
     repeated: set[int] = set()
     for index, example in enumerate(examples):
-        digest = _hash(f"{example.prompt}\0{example.reply}")
+        digest = _hash(example.prompt, example.reply)
         if digest in seen:
             repeated.add(index)
         seen.add(digest)
@@ -34,11 +34,11 @@ def exact_duplicates(examples: Sequence[Example]) -> set[int]:
 
 def pair_hash(example: Example) -> bytes:
     """Return a hash of message and reply without their history, blind to case and white space."""
-    return _hash(f"{example.last_message}\0{example.reply}")
+    return _hash(example.last_message, example.reply)
 
 
-def _hash(text: str) -> bytes:
-    plain = " ".join(text.lower().split())
+def _hash(*texts: str) -> bytes:
+    plain = "\0".join(" ".join(text.lower().split()) for text in texts)
     return hashlib.blake2b(plain.encode(errors="replace"), digest_size=12).digest()
 
 

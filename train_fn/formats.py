@@ -5,6 +5,7 @@ Accepted rows, told apart by their keys: `{"prompt", "generation"}`, `{"input", 
 """
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -45,6 +46,8 @@ class Conversation:
     char: str = "Bot"
     is_rendered: bool = False
     """The first turn is a whole prompt, already in its final form."""
+    is_whole: bool = False
+    """No other conversation is an earlier or later moment of this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ class Example:
     prompt: str
     reply: str
     last_message: str
-    """The text replied to, without its history."""
+    """The text replied to, without its history where that can be told apart."""
     history: tuple[Turn, ...]
     """All turns that `prompt` holds, for chat templates."""
     persona: str
@@ -90,7 +93,9 @@ def conversation(row: Any, place: str, source: int) -> Conversation | None:
         case {"conversations": list(messages)}:
             turns = [_turn(m, "from", "value") for m in messages]
         case _:
-            raise RowError(f"has the keys {sorted(map(str, row))}; accepted are {ACCEPTED}, with texts as values")
+            raise RowError(
+                f"has the keys {sorted(map(str, row))}; accepted are {ACCEPTED}, with texts as values"
+            )
     persona = "\n".join(text for speaker, text in turns if speaker == "system")
     spoken = tuple(Turn(speaker, text) for speaker, text in turns if speaker != "system")
     char = row.get("char", "Bot")
@@ -102,18 +107,15 @@ def _pair(prompt: str, reply: str, place: str, source: int) -> Conversation:
 
 
 def _turn(message: Any, role_key: str, text_key: str) -> tuple[Speaker | Literal["system"], str]:
-    match message:
-        case {**fields} if isinstance(fields.get(role_key), str) and isinstance(fields.get(text_key), str):
-            role = fields[role_key].lower()
-            if role not in _SPEAKERS:
-                raise RowError(f"has the unknown {role_key} {role!r}; known are {', '.join(sorted(_SPEAKERS))}")
-            return _SPEAKERS[role], fields[text_key]
-    raise RowError(f"has a message without the texts {role_key!r} and {text_key!r}")
+    role, text = (message.get(role_key), message.get(text_key)) if isinstance(message, dict) else (None, None)
+    if not isinstance(role, str) or not isinstance(text, str):
+        raise RowError(f"has a message without the texts {role_key!r} and {text_key!r}")
+    if role.lower() not in _SPEAKERS:
+        raise RowError(f"has the unknown {role_key} {role!r}; known are {', '.join(sorted(_SPEAKERS))}")
+    return _SPEAKERS[role.lower()], text
 
 
-def render_prompt(
-    history: Sequence[Turn], persona: str, char: str, prompt_format: PromptFormat
-) -> str:
+def render_prompt(history: Sequence[Turn], persona: str, char: str, prompt_format: PromptFormat) -> str:
     """Write the text a reply follows.
 
     `pygmalion` is the format of the Pygmalion models: persona header, `<START>`, one line per turn, and the
@@ -156,7 +158,7 @@ def examples(
             source=dialogue.source,
             prompt=prompt,
             reply=reply,
-            last_message=history[-1].text,
+            last_message=_last_message(prompt) if dialogue.is_rendered else history[-1].text,
             history=history,
             persona=dialogue.persona,
         )
@@ -166,12 +168,43 @@ def examples(
 def _group(dialogue: Conversation) -> str:
     """Return a hash that all examples of one conversation share.
 
-    Rows that hold a rendered prompt may be later moments of the same dialogue: they share their first lines
-    after the persona header, and so does their group.
+    Rows may be moments of one growing dialogue. They share how it opens, and so does their group: persona and
+    first exchange, or of a rendered dialogue everything to the end of its first line after the header.
     """
     if dialogue.is_rendered:
-        _, _, after = dialogue.turns[0].text.rpartition("<START>")
-        text = (after.strip() or dialogue.turns[0].text).split("\n")[0]
-    else:
+        text = _opening(dialogue.turns[0].text)
+    elif dialogue.is_whole:
         text = "\n".join(turn.text for turn in dialogue.turns)
+    else:
+        text = "\n".join([dialogue.persona, *(turn.text for turn in dialogue.turns[:2])])
     return hashlib.blake2b(text.encode(errors="replace"), digest_size=8).hexdigest()
+
+
+_SPOKEN = re.compile(r"^(?!.*(?:Persona|Scenario):)[\w' .-]{1,40}: \S.*$", re.MULTILINE)
+"""A line of dialogue: a name, a colon, and what is said."""
+_CUE = re.compile(r"\n[\w' .-]{1,40}:\s*$")
+"""What ends a dialogue's prompt: the name of who speaks next."""
+
+
+def _is_dialogue(prompt: str) -> bool:
+    return bool(_CUE.search(prompt) and _SPOKEN.search(prompt))
+
+
+def _opening(prompt: str) -> str:
+    """Return a rendered dialogue to the end of its first spoken line; any other prompt is its own opening."""
+    return prompt[: _first_spoken(prompt).end()] if _is_dialogue(prompt) else prompt
+
+
+def _last_message(prompt: str) -> str:
+    """Return the last spoken line of a rendered dialogue; any other prompt is one message."""
+    if not _is_dialogue(prompt):
+        return prompt
+    *_, last = _SPOKEN.finditer(prompt)
+    return _CUE.sub("", prompt[last.start() :])
+
+
+def _first_spoken(prompt: str) -> "re.Match[str]":
+    start = max(prompt.rfind("<START>"), 0)
+    found = _SPOKEN.search(prompt, start) or _SPOKEN.search(prompt)
+    assert found is not None, "a dialogue has a spoken line"
+    return found

@@ -1,11 +1,11 @@
-"""From sources to tokenised examples on disk: read, clean, split, tokenise once, memory-map for ever after."""
+"""From sources to tokenised examples on disk: read, clean, split, tokenise once, memory-map ever after."""
 
 import errno
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,11 +16,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from train_fn import sources
+from train_fn.clean import clean_examples, exchange
 from train_fn.config import DataConfig
 from train_fn.data_report import DataReport, Drops, read_report, write_report
 from train_fn.duplicates import near_duplicates, pair_hash
 from train_fn.errors import InputError
-from train_fn.clean import clean_examples, exchange
 from train_fn.formats import Example
 from train_fn.split import Sides, split
 from train_fn.tokenizer import Tokenised, tokenise
@@ -113,44 +113,55 @@ def open_prepared(folder: Path) -> Prepared:
     return Prepared(folder)
 
 
-def data_key(config: DataConfig, tokenizer_key: str) -> str:
+def data_key(config: DataConfig, tokenizer_key: str, cache_dir: Path) -> str:
     """Return the hash under which prepared data is kept. How often a source is taken is not part of it.
 
     Raises:
         InputError: A source cannot be opened.
     """
     settings = {k: v for k, v in asdict(config).items() if k not in ("weights", "sources")}
-    contents = [sources.fingerprint(address, config.hub_split) for address in config.sources]
+    memo_dir = cache_dir / "content-hashes"
+    contents = [sources.fingerprint(address, config.hub_split, memo_dir) for address in config.sources]
     names = [address.rsplit("/", 1)[-1] for address in config.sources]
     identity = json.dumps([_VERSION, tokenizer_key, contents, names, settings], sort_keys=True)
     return hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()
 
 
-def prepare(config: DataConfig, tokenizer: Any, tokenizer_key: str, cache_dir: Path) -> Prepared:
+def prepare(
+    config: DataConfig, load_tokenizer: Callable[[], Any], tokenizer_key: str, cache_dir: Path
+) -> Prepared:
     """Prepare the data, or open it when these sources were prepared with these settings before.
 
     The folder appears whole or not at all; of two processes that race, one wins and both open the same.
 
+    Args:
+        config: Sources, rules, format and split.
+        load_tokenizer: Called only when there is something to tokenise.
+        tokenizer_key: Hash of that tokenizer.
+        cache_dir: Where prepared data is kept, a folder for each data hash.
+
     Raises:
         InputError: A source cannot be read, nothing is left to train or evaluate on, or the disk is full.
     """
-    folder = cache_dir / data_key(config, tokenizer_key)
+    folder = cache_dir / data_key(config, tokenizer_key, cache_dir)
     if not (folder / "report.json").exists():
         partial = cache_dir / f".{folder.name}.{os.getpid()}"
         try:
             partial.mkdir(parents=True, exist_ok=True)
-            _write(config, tokenizer, partial)
+            _write(config, load_tokenizer(), partial)
             partial.rename(folder)
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise InputError(f"cannot write {cache_dir} ({error.strerror}); make room or use --storage") from error
+                raise InputError(
+                    f"cannot write {cache_dir} ({error.strerror}); make room or use --storage"
+                ) from error
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return open_prepared(folder)
 
 
 def training_texts(config: DataConfig) -> list[str]:
-    """Return the texts of the training side, prompt and reply together, before any tokenizer: to train one."""
+    """Return the texts of the training side, prompt and reply together: a tokenizer is trained on them."""
     cleaned = clean_examples(config, "", Drops()).examples
     sides = split(cleaned, config.eval_fraction, config.max_eval_examples, config.split_seed)
     return [cleaned[i].prompt + cleaned[i].reply for i in sides.train]
@@ -202,7 +213,9 @@ def _tokenised(
                 drops.add("over-length", example.id, f"{len(ids.ids)} tokens: {exchange(example)}")
             else:
                 rule = f"has {len(ids.ids)} tokens, more than data.max_example_tokens = {longest}"
-                raise InputError(f"{example.id} {rule}; raise it, or --set data.clean.over_length=true to drop such")
+                raise InputError(
+                    f"{example.id} {rule}; raise it, or --set data.clean.over_length=true to drop such"
+                )
     return kept, tokens
 
 
@@ -226,7 +239,9 @@ def _check_left(read: int, train: int, held_out: int, drops: Drops) -> None:
             "give at least two conversations, or switch rules off in data.clean"
         )
     if not train:
-        raise InputError(f"data.sources: of {read} replies none is left to train on ({reasons}); give more data")
+        raise InputError(
+            f"data.sources: of {read} replies none is left to train on ({reasons}); give more data"
+        )
 
 
 def _write_split(examples: Sequence[Example], tokens: Sequence[Tokenised], file: Path) -> None:

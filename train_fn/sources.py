@@ -1,11 +1,14 @@
 """Read conversations from files, file systems, the Hub, and the packages that carry the bundled dialogues."""
 
-import gzip
 import hashlib
 import importlib.metadata
 import importlib.resources
 import json
+import os
+import time
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,7 +16,7 @@ from train_fn.config import DataConfig
 from train_fn.errors import InputError
 from train_fn.formats import Conversation, RowError, Turn, conversation
 
-_FORMAT_VERSION = "1"
+_FORMAT_VERSION = "2"
 """Counts up when the same bytes are read in another way, so that prepared data is made anew."""
 _CHUNK_BYTES = 1 << 22
 
@@ -45,11 +48,17 @@ def read(config: DataConfig) -> Iterator[Row]:
             yield from _lines(address, index, config)
 
 
-def fingerprint(address: str, hub_split: str) -> str:
+def fingerprint(address: str, hub_split: str, memo_dir: Path) -> str:
     """Return a hash that changes when the content of a source does.
 
-    Local files are hashed whole; remote ones by what their file system says (size, time or ETag), the Hub by
-    the dataset's commit, bundled dialogues by the version of their package.
+    Local files are hashed whole (blake2b, about 1 GB/s), and again only when size or time of change differ;
+    remote ones by what their file system says (size, time or ETag), the Hub by what `datasets` takes for the
+    state of its files, bundled dialogues by the version of their package.
+
+    Args:
+        address: The source.
+        hub_split: Split of a Hub dataset.
+        memo_dir: Where hashes of local files are remembered.
 
     Raises:
         InputError: The source cannot be opened.
@@ -58,10 +67,10 @@ def fingerprint(address: str, hub_split: str) -> str:
     if kind == "bundled":
         identity = f"{name} {importlib.metadata.version(_package(name))}"
     elif kind == "hub":
-        identity = f"{name} {hub_split} {_hub_commit(name)}"
+        identity = f"{name} {hub_split} {_hub_state(name)}"
     elif Path(address).is_file():
-        with open(address, "rb") as file:
-            identity = hashlib.file_digest(file, "blake2b").hexdigest()
+        with _explained(address):
+            identity = _content_hash(Path(address), memo_dir)
     else:
         import fsspec
 
@@ -71,20 +80,35 @@ def fingerprint(address: str, hub_split: str) -> str:
     return hashlib.blake2b(f"{_FORMAT_VERSION} {identity}".encode(), digest_size=16).hexdigest()
 
 
-class _explained:
-    """Turn what file systems raise into one line that names the source."""
+def _content_hash(file: Path, memo_dir: Path) -> str:
+    """Return the hash of a file's bytes, remembered by its path, inode, size and time of change."""
+    state = file.stat()
+    identity = f"{file.resolve()} {state.st_ino} {state.st_size} {state.st_mtime_ns}"
+    memo = memo_dir / hashlib.blake2b(identity.encode(errors="replace"), digest_size=16).hexdigest()
+    if memo.is_file():
+        return memo.read_text()
+    with file.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "blake2b").hexdigest()
+    # A file of this moment may change once more within the clock's tick, unseen; it is not remembered yet.
+    if time.time() - state.st_mtime > 2:
+        memo_dir.mkdir(parents=True, exist_ok=True)
+        partial = memo.with_suffix(f".{os.getpid()}")
+        partial.write_text(digest)
+        partial.replace(memo)
+    return digest
 
-    def __init__(self, address: str) -> None:
-        self.address = address
 
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError | ValueError | ImportError) and not isinstance(error, InputError):
-            first = (str(error).strip() or type(error).__name__).splitlines()[0]
-            fix = "name a file, an address that fsspec opens, hub:owner/name or bundled:chitchat"
-            raise InputError(f"data.sources: {self.address!r} cannot be read ({first}); {fix}") from error
+@contextmanager
+def _explained(address: str) -> Iterator[None]:
+    """Turn what file systems and decompressors raise into one line that names the source."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (OSError, ValueError, ImportError, EOFError, zlib.error) as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        fix = "name a file, an address that fsspec opens, hub:owner/name or bundled:chitchat"
+        raise InputError(f"data.sources: {address!r} cannot be read ({first}); {fix}") from error
 
 
 def _lines(address: str, source: int, config: DataConfig) -> Iterator[Row]:
@@ -106,17 +130,17 @@ def _lines(address: str, source: int, config: DataConfig) -> Iterator[Row]:
 
 def _broken(place: str, why: str, config: DataConfig) -> Broken:
     if not config.skip_broken_lines:
-        raise InputError(f"{place} {why}; mend it, or --set data.skip_broken_lines=true to count and skip such lines")
+        raise InputError(
+            f"{place} {why}; mend it, or --set data.skip_broken_lines=true to count and skip such lines"
+        )
     return Broken(place, why)
 
 
 def _open(address: str) -> IO[bytes]:
-    if "://" in address or "::" in address:
-        import fsspec
+    import fsspec
 
-        opened: IO[bytes] = fsspec.open(address, "rb", compression="infer").open()
-        return opened
-    return gzip.open(address, "rb") if address.endswith(".gz") else open(address, "rb")
+    opened: IO[bytes] = fsspec.open(address, "rb", compression="infer").open()
+    return opened
 
 
 def _hub(name: str, source: int, config: DataConfig) -> Iterator[Row]:
@@ -134,20 +158,20 @@ def _hub(name: str, source: int, config: DataConfig) -> Iterator[Row]:
             yield _broken(f"hub:{place}", str(error), config)
 
 
-def _hub_commit(name: str) -> str:
-    """Return the commit of a Hub dataset; a folder of that name is what `datasets` reads first."""
-    if Path(name).exists():
-        return hashlib.blake2b("".join(sorted(map(str, Path(name).rglob("*")))).encode()).hexdigest()
-    import huggingface_hub
+def _hub_state(name: str) -> str:
+    """Return what `datasets` tells versions apart by: a commit, or of a local folder its files' times."""
+    import datasets
 
     with _explained(f"hub:{name}"):
-        return str(huggingface_hub.dataset_info(name).sha)
+        return str(datasets.load_dataset_builder(name).hash)
 
 
 def _package(name: str) -> str:
     packages = {"chitchat": "chitchat-dataset", "chatterbot": "chatterbot-corpus"}
     if name not in packages:
-        raise InputError(f"data.sources: 'bundled:{name}' does not exist; known are bundled:{', bundled:'.join(packages)}")
+        raise InputError(
+            f"data.sources: 'bundled:{name}' does not exist; known are bundled:{', bundled:'.join(packages)}"
+        )
     return packages[name]
 
 
@@ -164,7 +188,7 @@ def _chitchat(source: int) -> Iterator[Conversation]:
         for index, utterances in enumerate(chat["messages"]):
             text = " ".join(u["text"].strip() for u in utterances)
             turns.append(Turn("bot" if index % 2 else "user", text))
-        yield Conversation(f"chitchat:{key[:8]}", source, tuple(turns))
+        yield Conversation(f"chitchat:{key[:8]}", source, tuple(turns), is_whole=True)
 
 
 def _chatterbot(source: int) -> Iterator[Conversation]:
@@ -178,7 +202,10 @@ def _chatterbot(source: int) -> Iterator[Conversation]:
         for file in sorted(language.iterdir(), key=lambda f: f.name):
             if not file.name.endswith(".yml"):
                 continue
-            content = yaml.load(file.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+            content = yaml.load(
+                file.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+            )
             for number, texts in enumerate(content["conversations"]):
-                turns = tuple(Turn("bot" if i % 2 else "user", str(t)) for i, t in enumerate(texts))
-                yield Conversation(f"{language.name}/{file.name}:{number}", source, turns)
+                said = [texts] if isinstance(texts, str) else texts  # a few entries forgot their list
+                turns = tuple(Turn("bot" if i % 2 else "user", str(text)) for i, text in enumerate(said))
+                yield Conversation(f"{language.name}/{file.name}:{number}", source, turns, is_whole=True)

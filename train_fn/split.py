@@ -20,8 +20,8 @@ class Sides:
 def split(examples: Sequence[Example], eval_fraction: float, max_eval_examples: int, seed: int) -> Sides:
     """Hold out whole conversations, chosen by a seeded hash of what is said in them.
 
-    The hash does not depend on the order or number of the other examples, so more data moves no conversation to
-    the other side. When no hash falls below the fraction, the conversation with the lowest one is held out.
+    The hash does not depend on the order or number of the other examples, so more data moves no conversation
+    to the other side. When no hash falls below the fraction, the conversation with the lowest is held out.
 
     Args:
         examples: What to split.

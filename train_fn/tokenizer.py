@@ -13,6 +13,7 @@ from train_fn.formats import Example
 
 END_OF_TEXT = "<|endoftext|>"
 PADDING = "<|padding|>"
+_TOKENIZER_FILES = (".json", ".txt", ".model", ".jinja")
 
 
 def load_tokenizer(path: str, gguf_file: str = "") -> Any:
@@ -36,18 +37,40 @@ def load_tokenizer(path: str, gguf_file: str = "") -> Any:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=is_local, **gguf)
     except Exception as error:  # every tokenizer class fails in its own way on a broken folder
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"model.path = {path!r} has no readable tokenizer ({first}); check the folder") from error
+        raise InputError(
+            f"model.path = {path!r} has no readable tokenizer ({first}); check the folder"
+        ) from error
+    if not tokenizer("a", add_special_tokens=False).input_ids:  # what is made up when the files are missing
+        raise InputError(f"model.path = {path!r} has no tokenizer files; add tokenizer.json to the folder")
     if tokenizer.eos_token_id is None:
-        raise InputError(f"model.path = {path!r}: its tokenizer has no end token, so replies cannot end; give it one")
+        raise InputError(
+            f"model.path = {path!r}: its tokenizer has no end token, so replies cannot end; give it one"
+        )
     return tokenizer
 
 
-def tokenizer_key(tokenizer: Any) -> str:
-    """Return a hash that is equal for tokenizers that tokenise alike."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    rules = backend.to_str() if backend is not None else repr(sorted(tokenizer.get_vocab().items()))
-    identity = f"{rules} {tokenizer.special_tokens_map} {tokenizer.chat_template} {tokenizer('a').input_ids}"
-    return hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()
+def tokenizer_key(path: str, gguf_file: str = "") -> str:
+    """Return a hash that changes when the tokenizer of a model may have changed.
+
+    A local folder is known by its files, without loading anything; a model on the Hub by what it loads.
+
+    Raises:
+        InputError: The model has no readable tokenizer.
+    """
+    folder = bundled_folder() if path == "bundled" else Path(path)
+    digest = hashlib.blake2b(digest_size=16)
+    if gguf_file and folder.is_dir():
+        digest.update(f"{gguf_file} {(folder / gguf_file).stat().st_size}".encode())
+    elif folder.is_dir():
+        for file in sorted(folder.iterdir()):
+            if file.suffix in _TOKENIZER_FILES and file.is_file():
+                digest.update(file.name.encode() + file.read_bytes())
+    else:
+        tokenizer = load_tokenizer(path, gguf_file)
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        rules = backend.to_str() if backend is not None else repr(sorted(tokenizer.get_vocab().items()))
+        digest.update(f"{rules} {tokenizer.special_tokens_map} {tokenizer.chat_template}".encode())
+    return digest.hexdigest()
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int, folder: Path) -> None:
@@ -90,8 +113,8 @@ class Tokenised:
 def tokenise(examples: Sequence[Example], tokenizer: Any, prompt_format: PromptFormat) -> list[Tokenised]:
     """Turn examples into ids: `[BOS] prompt reply EOS`.
 
-    Prompt and reply are tokenised apart, so that no token straddles the border of the loss. BOS is added where
-    the tokenizer adds one by itself, EOS once, and neither twice.
+    Prompt and reply are tokenised apart, so that no token straddles the border of the loss. BOS is added
+    where the tokenizer adds one by itself, EOS once, and neither twice.
 
     Raises:
         InputError: A chat template is asked for that the tokenizer does not have, or that writes a reply
@@ -132,7 +155,7 @@ def _by_template(example: Example, tokenizer: Any) -> tuple[str, str]:
     """Return prompt and reply as the tokenizer's chat template writes them."""
     if not tokenizer.chat_template:
         raise InputError(
-            "data.prompt_format = 'chat_template' needs a template that this tokenizer lacks; set it to pygmalion"
+            "data.prompt_format = 'chat_template' needs a template; this tokenizer has none, set it to plain"
         )
     roles = {"user": "user", "bot": "assistant"}
     system = [{"role": "system", "content": example.persona}] if example.persona else []
@@ -142,7 +165,9 @@ def _by_template(example: Example, tokenizer: Any) -> tuple[str, str]:
         prompt = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
         whole = tokenizer.apply_chat_template(answered, tokenize=False)
     except Exception as error:  # templates raise whatever their authors chose
-        raise InputError(f"the chat template refuses {example.id} ({error}); set data.prompt_format=plain") from error
+        raise InputError(
+            f"the chat template refuses {example.id} ({error}); set data.prompt_format=plain"
+        ) from error
     if not whole.startswith(prompt):
         raise InputError(
             f"the chat template writes the prompt of {example.id} differently before and after its reply; "

@@ -1,0 +1,56 @@
+import random
+
+from train_fn import duplicates
+from train_fn.formats import Example
+
+WORDS = [f"word{i}" for i in range(400)]
+
+
+def example(message, reply, prompt=None):
+    return Example("x#0", "g", 0, message if prompt is None else prompt, reply, message, (), "")
+
+
+def sentence(rng, n=40):
+    return " ".join(rng.choice(WORDS) for _ in range(n))
+
+
+def test_exact_duplicates_differ_in_case_and_space_at_most():
+    pairs = [("Hi  there", " ok"), ("hi there", "OK"), ("hi there", "ok!"), ("hi", "there ok")]
+    assert duplicates.exact_duplicates([example(*pair) for pair in pairs]) == {1}
+
+
+def test_every_near_copy_is_found_and_no_other():
+    rng = random.Random(0)
+    originals = [sentence(rng) for _ in range(300)]
+    copies = [f"{text} indeed" for text in originals]
+    found = duplicates.near_duplicates([example("", t) for t in originals + copies], 0.85)
+    assert found <= set(range(300, 600))
+    assert len(found) >= 295
+
+
+def test_the_verdict_agrees_with_the_jaccard_similarity_itself():
+    rng = random.Random(1)
+    for _ in range(200):
+        words = sentence(rng, 30).split()
+        other = list(words)
+        for _ in range(rng.randrange(0, 4)):
+            other[rng.randrange(30)] = rng.choice(WORDS)
+        a, b = (set(zip(w, w[1:], w[2:], strict=False)) for w in (words, other))
+        similar = len(a & b) / len(a | b)
+        found = duplicates.near_duplicates([example("", " ".join(words)), example("", " ".join(other))], 0.8)
+        if similar < 0.8:
+            assert not found, similar
+        elif similar > 0.95:
+            assert found == {1}, similar
+
+
+def test_the_first_one_stays():
+    text = sentence(random.Random(2))
+    assert duplicates.near_duplicates([example("", text)] * 3, 0.85) == {1, 2}
+
+
+def test_history_does_not_make_neighbours_alike():
+    rng = random.Random(3)
+    history = sentence(rng, 300)
+    pair = [example(sentence(rng, 10), sentence(rng, 10), history) for _ in range(2)]
+    assert duplicates.near_duplicates(pair, 0.5) == set()

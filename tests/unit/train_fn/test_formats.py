@@ -1,0 +1,122 @@
+import pytest
+
+from train_fn.formats import RowError, conversation, examples
+
+ROWS = [
+    {"prompt": "You: hi\nBot:", "generation": " hello"},
+    {"input": "hi", "output": "hello", "reward": 1},
+    {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]},
+    {"conversations": [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "hello"}]},
+]
+
+
+def made(row, prompt_format="pygmalion", max_context_turns=0):
+    return list(examples(conversation(row, "f:1", 0), prompt_format, max_context_turns))
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_every_accepted_row_gives_one_reply(row):
+    (example,) = made(row)
+    assert example.reply.strip() == "hello"
+    assert "hi" in example.prompt
+    assert example.id == "f:1#0"
+
+
+def test_pygmalion_prompts_have_persona_start_and_the_name_to_continue():
+    row = {
+        "messages": [
+            {"role": "system", "content": "A calm cat."},
+            {"role": "user", "content": "hi"},
+            {"role": "assistant", "content": "meow"},
+            {"role": "user", "content": "hungry?"},
+            {"role": "assistant", "content": "always"},
+        ]
+    }
+    first, second = made(row)
+    assert first.prompt == "Bot's Persona: A calm cat.\n<START>\nYou: hi\nBot:"
+    assert first.reply == " meow"
+    assert second.prompt == "Bot's Persona: A calm cat.\n<START>\nYou: hi\nBot: meow\nYou: hungry?\nBot:"
+    assert second.id == "f:1#1"
+    assert first.group == second.group
+
+
+def test_rendered_prompts_stay_as_they_are():
+    (example,) = made(ROWS[0])
+    assert (example.prompt, example.reply) == ("You: hi\nBot:", " hello")
+
+
+@pytest.mark.parametrize(
+    ("turns", "expected"), [(0, "a\nb\nc\n"), (2, "b\nc\n"), (1, "c\n"), (9, "a\nb\nc\n")]
+)
+def test_context_is_shortened_by_whole_turns_only(turns, expected):
+    names = ["human", "gpt"] * 2
+    row = {"conversations": [{"from": n, "value": v} for n, v in zip(names, "abcd", strict=True)]}
+    assert made(row, "plain", turns)[-1].prompt == expected
+
+
+def test_a_turn_after_the_bots_first_word_only():
+    row = {"messages": [{"role": "assistant", "content": "a greeting"}, {"role": "user", "content": "hi"}]}
+    assert made(row) == []
+
+
+@pytest.mark.parametrize("reward", [0, -1, 0.5, None, "0"])
+def test_rows_of_another_reward_are_no_conversation(reward):
+    assert conversation({"input": "a", "output": "b", "reward": reward}, "f:1", 0) is None
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"question": "a", "answer": "b"}, "'answer', 'question'"),
+        ({"prompt": "a", "generation": 3}, "texts as values"),
+        ({"messages": [{"role": "narrator", "content": "x"}]}, "narrator"),
+        ({"messages": [{"role": "user"}]}, "content"),
+        ({"messages": ["hi"]}, "content"),
+        ([1], "list"),
+        (None, "NoneType"),
+    ],
+)
+def test_other_rows_are_refused_by_what_they_hold(row, said):
+    with pytest.raises(RowError, match=said):
+        conversation(row, "f:1", 0)
+
+
+def test_later_rows_of_one_dialogue_share_its_group():
+    def row(history):
+        return {"prompt": f"Bot's Persona: kind\n<START>\n{history}Bot:", "generation": " x"}
+
+    groups = {made(row(history))[0].group for history in ("You: hi\n", "You: hi\nBot: hey\nYou: well?\n")}
+    assert len(groups) == 1
+
+
+def test_instructions_with_a_common_header_are_not_one_conversation():
+    header = "Below is an instruction that describes a task.\n\n### Instruction:\n"
+    rows = [{"prompt": f"{header}Count to {n}.\n\n### Response:\n", "generation": "ok"} for n in range(5)]
+    assert len({made(row)[0].group for row in rows}) == 5
+
+
+def test_growing_rows_of_one_chat_share_its_group():
+    texts = ["hi, are you there?", "yes I am", "good, tell me more", "about what?", "cats", "they purr"]
+    roles = ["user", "assistant"] * 3
+    messages = [{"role": r, "content": t} for r, t in zip(roles, texts, strict=True)]
+    groups = {made({"messages": messages[:n]})[-1].group for n in (2, 4, 6)}
+    assert len(groups) == 1
+
+
+HISTORY = "".join(f"You: question number {n} of a long talk\nBot: answer number {n}\n" for n in range(20))
+
+
+@pytest.mark.parametrize("header", ["", "<START>\n", "Bot's Persona: kind\n<START>\n"])
+def test_the_message_of_a_rendered_dialogue_is_its_last_line(header):
+    (example,) = made({"prompt": f"{header}{HISTORY}You: and now?\nBot:", "generation": " bye"})
+    assert example.last_message == "You: and now?"
+
+
+def test_the_message_of_an_instruction_is_all_of_it():
+    prompt = "Name: three colours\n\n### Response:\n"
+    assert made({"input": prompt, "output": "red"})[0].last_message == prompt
+
+
+def test_dialogues_of_two_personas_that_open_alike_are_two():
+    rows = [{"prompt": f"Bot's Persona: {p}\n<START>\nYou: hi\nBot:", "generation": "x"} for p in ("a", "b")]
+    assert made(rows[0])[0].group != made(rows[1])[0].group

@@ -1,0 +1,131 @@
+import gzip
+import json
+import os
+
+import pytest
+
+from train_fn import sources
+from train_fn.config import DataConfig
+from train_fn.errors import InputError
+from train_fn.formats import Conversation
+
+ROW = {"input": "hi", "output": "hello"}
+
+
+def read(*addresses, **settings):
+    return list(sources.read(DataConfig(sources=tuple(map(str, addresses)), **settings)))
+
+
+def write(path, *rows):
+    path.write_text("".join(row if isinstance(row, str) else json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_plain_gzip_and_fsspec_give_the_same_rows(tmp_path):
+    plain = write(tmp_path / "a.jsonl", ROW, "\n", ROW)
+    packed = tmp_path / "a.jsonl.gz"
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    for address in (plain, packed, f"file://{plain}", f"file://{packed}"):
+        rows = read(address)
+        assert [row.turns[1].text for row in rows] == ["hello", "hello"], address
+        assert rows[1].place.endswith(":3"), "an empty line counts"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["{not json\n", '{"input": "hi"}\n', "[1, 2]\n", '"text"\n', '{"input": "a", "output": "b"\n', "\xff\n"],
+)
+def test_a_broken_line_stops_with_file_and_line_or_is_counted(tmp_path, line):
+    file = tmp_path / "a.jsonl"
+    file.write_bytes(json.dumps(ROW).encode() + b"\n" + line.encode("latin-1") + json.dumps(ROW).encode())
+    with pytest.raises(InputError, match=r"a\.jsonl:2 ") as caught:
+        read(file)
+    assert "\n" not in str(caught.value)
+    rows = read(file, skip_broken_lines=True)
+    assert [isinstance(row, Conversation) for row in rows] == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "missing.jsonl",
+        "bundled:nothing",
+        "nosuch://bucket/a.jsonl",
+        "file:///no/such.jsonl",
+        "folder",
+        "empty",
+    ],
+)
+def test_a_source_that_cannot_be_read_is_named_in_one_line(tmp_path, monkeypatch, address):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "empty").touch()
+    with pytest.raises(InputError, match=r"data\.sources") as caught:
+        read(address)
+    assert address.split(":")[-1] in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_torn_gzip_file_is_an_input_error(tmp_path):
+    packed = tmp_path / "a.jsonl.gz"
+    packed.write_bytes(gzip.compress(json.dumps(ROW).encode() * 3000)[:-20])
+    with pytest.raises(InputError, match=r"a\.jsonl\.gz"):
+        read(packed)
+
+
+def test_no_gzip_file_under_its_name_is_an_input_error(tmp_path):
+    with pytest.raises(InputError, match=r"a\.jsonl\.gz"):
+        read(write(tmp_path / "a.jsonl.gz", ROW))
+
+
+def test_the_fingerprint_follows_the_content(tmp_path):
+    file = write(tmp_path / "a.jsonl", ROW)
+    first = sources.fingerprint(str(file), "train", tmp_path / "memo")
+    other = write(tmp_path / "b.jsonl", ROW)
+    assert sources.fingerprint(str(other), "train", tmp_path / "memo") == first
+    before = file.stat()
+    write(file, {"input": "hi", "output": "hellO"})
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + 1_000_000))
+    assert sources.fingerprint(str(file), "train", tmp_path / "memo") != first
+
+
+def test_bundled_chats_alternate_speakers_and_carry_text():
+    rows = read("bundled:chitchat")
+    assert len(rows) == 7168
+    for row in rows[:50]:
+        speakers = [turn.speaker for turn in row.turns]
+        assert speakers == ["user", "bot"] * (len(speakers) // 2) + ["user"] * (len(speakers) % 2)
+    assert len({row.place for row in rows}) == len(rows)
+
+
+def test_bundled_dirt_is_whole_sentences_in_other_languages():
+    rows = read("bundled:chatterbot")
+    assert not any("english" in row.place for row in rows)
+    texts = [turn.text for row in rows for turn in row.turns if turn.text.strip()]
+    single = sum(len(text.strip()) == 1 for text in texts)
+    assert single < 0.01 * len(texts), "an entry that is a text was read letter by letter"
+
+
+def test_a_hub_data_set_is_read_by_name(tmp_path, monkeypatch):
+    folder = tmp_path / "owner" / "name"
+    folder.mkdir(parents=True)
+    write(folder / "train.jsonl", ROW, {**ROW, "reward": 0})
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    first, second = read("hub:owner/name")
+    assert first.turns[1].text == "hello"
+    assert second is None
+    before = sources.fingerprint("hub:owner/name", "train", tmp_path)
+    write(folder / "train.jsonl", {**ROW, "output": "another"})
+    assert sources.fingerprint("hub:owner/name", "train", tmp_path) != before
+
+
+def test_a_large_file_is_hashed_once_and_again_when_it_changed(tmp_path, monkeypatch):
+    file = write(tmp_path / "a.jsonl", ROW)
+    os.utime(file, (1e9, 1e9))
+    first = sources.fingerprint(str(file), "train", tmp_path / "memo")
+    with monkeypatch.context() as patch:
+        patch.setattr(sources.hashlib, "file_digest", None)
+        assert sources.fingerprint(str(file), "train", tmp_path / "memo") == first
+    write(file, {**ROW, "output": "HELLO"})
+    assert sources.fingerprint(str(file), "train", tmp_path / "memo") != first
