@@ -2,8 +2,10 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from gguf import GGUFWriter
 from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
@@ -81,6 +83,32 @@ def test_the_tables_agree_with_what_runs() -> None:
     assert {kind: sorted(names) for kind, names in LORA_TARGETS.items()} == {
         kind: sorted(peft[kind]) for kind in LORA_TARGETS
     }
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_gguf_header_says_the_same_as_the_configuration(tied: bool, tmp_path: Path) -> None:
+    config = toy_config("llama")
+    config.tie_word_embeddings = tied
+    writer = GGUFWriter(tmp_path / "model.gguf", "llama")
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_feed_forward_length(config.intermediate_size)
+    for name in ("token_embd.weight",) if tied else ("token_embd.weight", "output.weight"):
+        writer.add_tensor(name, np.zeros((config.vocab_size, config.hidden_size), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    shape = model_shape(ModelConfig(path=str(tmp_path), gguf_file="model.gguf"))
+    assert shape == shape_of(config.to_dict(), "toy")
+
+
+def test_a_broken_gguf_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").write_bytes(b"this is no model at all, only some words")
+    with pytest.raises(InputError, match="cannot be read"):
+        model_shape(ModelConfig(path=str(tmp_path), gguf_file="model.gguf"))
 
 
 def test_unknown_hub_id_has_no_shape() -> None:

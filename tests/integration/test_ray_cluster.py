@@ -1,0 +1,24 @@
+"""What a real Ray says of its nodes."""
+
+import pytest
+import ray
+
+from search.cluster import ray_cluster
+from search.placement import place
+from spaces.experiment import ResourcesConfig
+
+
+@pytest.mark.slow
+def test_the_nodes_of_a_running_ray_are_seen() -> None:
+    ray.init(
+        num_cpus=3, num_gpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=80 * 2**20
+    )
+    try:
+        cluster = ray_cluster()
+    finally:
+        ray.shutdown()
+    (node,) = cluster.nodes
+    assert not cluster.local
+    assert (node.cpus, node.gpus, node.gpu_memory_gib) == (3, 2, None)
+    assert node.memory_gib > 0.1
+    assert place(ResourcesConfig(gpus_per_rank=1), cluster, None).by_devices == 2
