@@ -1,0 +1,71 @@
+import pytest
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import TrialScheduler
+
+from search.halving import Decision, Halving
+from search.scheduler import TokenHalving
+from spaces.experiment import HalvingConfig
+from tests.unit.search.test_halving import evaluation
+from train_fn.report import Report
+
+CONTINUE, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP
+
+
+def trial(number: int) -> Trial:
+    return Trial("slot", config={"trial": number, "params": {}}, stub=True)
+
+
+def report(number: int, tokens: int, nll: float | None = None) -> Report:
+    return Report(
+        trial=number,
+        tokens_seen=tokens,
+        steps=1,
+        window_steps=1,
+        loss=3.0,
+        points=(),
+        lr=1e-3,
+        grad_norm=1.0,
+        loss_scale=0.0,
+        overflow_steps=0,
+        window_overflow_rate=0.0,
+        spikes=0,
+        trend="flat",
+        tokens_per_s=1.0,
+        train_s=1.0,
+        start_overhead_s=1.0,
+        eval=None if nll is None else evaluation(nll),
+    )
+
+
+@pytest.fixture
+def made() -> list[Decision]:
+    return []
+
+
+@pytest.fixture
+def scheduler(made: list[Decision]) -> TokenHalving:
+    config = HalvingConfig(first_rung_tokens=100, noise_band=0)
+    return TokenHalving(Halving(config, max_tokens=900), made.append)
+
+
+def test_a_trial_that_loses_its_rung_is_stopped_and_stays_stopped(
+    scheduler: TokenHalving, made: list[Decision]
+) -> None:
+    first, second = trial(0), trial(1)
+    assert scheduler.on_trial_result(None, first, {"report": report(0, 100, 2.0)}) == CONTINUE
+    assert scheduler.on_trial_result(None, second, {"report": report(1, 50)}) == CONTINUE
+    assert scheduler.on_trial_result(None, second, {"report": report(1, 100, 3.0)}) == STOP
+    assert scheduler.on_trial_result(None, second, {"report": report(1, 150)}) == STOP
+    assert [(d.trial, d.keep) for d in made] == [(0, True), (1, False)]
+
+
+def test_other_messages_go_on(scheduler: TokenHalving, made: list[Decision]) -> None:
+    assert scheduler.on_trial_result(None, trial(0), {"outcome": object(), "done": True}) == CONTINUE
+    assert made == []
+    assert not scheduler.supports_buffered_results
+
+
+def test_the_rungs_are_named_and_saving_is_harmless(scheduler: TokenHalving) -> None:
+    assert scheduler.debug_string() == "Halving on tokens seen, rungs at 100, 300"
+    scheduler.save("/nowhere/scheduler.pkl")
+    scheduler.restore("/nowhere/scheduler.pkl")

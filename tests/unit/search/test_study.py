@@ -1,0 +1,204 @@
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.samplers._tpe.sampler import _split_trials
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from search.study import JOURNAL, MAX_ATTEMPTS, Study
+from spaces.experiment import BudgetConfig, Experiment, HalvingConfig, SamplerConfig
+from train_fn.config import RunConfig, TrainConfig
+from train_fn.errors import InputError
+from train_fn.report import Outcome, Status
+
+EXPERIMENT = Experiment(
+    name="toy",
+    profile="laptop",
+    description="",
+    base=TrainConfig(run=RunConfig(max_tokens=900, window_tokens=100)),
+    space={
+        "optim.lr": FloatDistribution(1e-5, 1.0, log=True),
+        "optim.effective_batch_size": CategoricalDistribution((4, 16, 64)),
+    },
+    known_good=({"optim.lr": 1e-3, "optim.effective_batch_size": 16}, {"optim.lr": 1e-2}),
+    budget=BudgetConfig(trials=12),
+    halving=HalvingConfig(first_rung_tokens=100),
+    sampler=SamplerConfig(startup_trials=4, seed=7),
+)
+Params = dict[str, str | int | float | bool]
+
+
+def outcome(trial: int, status: Status, nll: float | None = None) -> Outcome:
+    return Outcome(trial, status, f"{status}, for a test", 900, 9, 0, nll, None, 1.0, 0.1, None)
+
+
+def value_of(params: Params) -> float:
+    return 2 + 0.1 * abs(math.log10(float(params["optim.lr"])) + 3)
+
+
+def finish(study: Study, number: int, params: Params) -> None:
+    study.tell(outcome(number, "finished", value_of(params)), {100: 4.0, 900: value_of(params)})
+
+
+def stored(folder: Path) -> list[optuna.trial.FrozenTrial]:
+    """Read the journal as `optuna-dashboard` does."""
+    storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
+    return optuna.load_study(study_name="toy", storage=storage).trials
+
+
+def test_known_good_points_come_first_once_and_what_they_leave_open_is_sampled(tmp_path: Path) -> None:
+    study = Study.open(EXPERIMENT, tmp_path)
+    assert study.ask() == (0, {"optim.lr": 1e-3, "optim.effective_batch_size": 16})
+    study = Study.open(EXPERIMENT, tmp_path)
+    number, params = study.ask()
+    assert (number, params["optim.lr"]) == (1, 1e-2)
+    assert params["optim.effective_batch_size"] in (4, 16, 64)
+    assert study.ask()[1]["optim.lr"] not in (1e-3, 1e-2)
+    assert study.count() == 3
+
+
+@pytest.mark.parametrize("kind", ["tpe", "gp", "random"])
+def test_one_slot_and_one_seed_give_the_same_trials_however_often_it_is_interrupted(
+    tmp_path: Path, kind: str
+) -> None:
+    experiment = replace(EXPERIMENT, sampler=SamplerConfig(kind, startup_trials=3, seed=7))  # type: ignore[arg-type]
+
+    def search(folder: Path, reopen: bool) -> list[Params]:
+        study, tried = Study.open(experiment, folder), []
+        for _ in range(5 if kind == "gp" else 8):
+            number, params = study.ask()
+            if reopen:
+                study = Study.open(experiment, folder)
+                assert study.running() == [(number, params)]
+            finish(study, number, params)
+            tried.append(params)
+            if reopen:
+                study = Study.open(experiment, folder)
+        return tried
+
+    assert search(tmp_path / "a", False) == search(tmp_path / "b", True)
+
+
+def test_another_seed_gives_other_trials(tmp_path: Path) -> None:
+    other = replace(EXPERIMENT, sampler=replace(EXPERIMENT.sampler, seed=8))
+    first, second = Study.open(EXPERIMENT, tmp_path / "a"), Study.open(other, tmp_path / "b")
+    assert [first.ask() for _ in range(4)] != [second.ask() for _ in range(4)]
+
+
+def test_what_each_outcome_becomes_in_the_study(tmp_path: Path) -> None:
+    study = Study.open(EXPERIMENT, tmp_path)
+    statuses: list[Status] = ["finished", "halved", "diverged", "overflowing", "failed", "cancelled"]
+    for status in statuses:
+        number, _ = study.ask()
+        study.tell(
+            outcome(number, status, 2.5 if status in ("finished", "halved") else None), {107: 3.0, 311: 2.5}
+        )
+    states = [t.state.name for t in stored(tmp_path)]
+    assert states == ["COMPLETE", "PRUNED", "PRUNED", "PRUNED", "FAIL", "RUNNING"]
+    finished, halved, diverged, *_ = stored(tmp_path)
+    assert finished.value == 2.5
+    assert halved.intermediate_values == {100: 3.0, 300: 2.5}, "by rung, whatever the batch overshot"
+    assert diverged.intermediate_values == {}
+    assert diverged.user_attrs["status"] == "diverged"
+    assert diverged.user_attrs["reason"] == "diverged, for a test"
+    assert [number for number, _ in study.running()] == [5], "the retry of the failed one, cancelled"
+
+
+def test_tpe_holds_doomed_trials_for_worse_than_all_others(tmp_path: Path) -> None:
+    study = Study.open(EXPERIMENT, tmp_path)
+    ends: list[tuple[Status, float | None]] = [
+        ("diverged", None), ("halved", 9.0), ("finished", 8.0), ("overflowing", None), ("halved", 7.0)
+    ]  # fmt: skip
+    for status, nll in ends:
+        number, _ = study.ask()
+        study.tell(outcome(number, status, nll), {100: nll or 3.0})
+    opened = optuna.load_study(
+        study_name="toy", storage=JournalStorage(JournalFileBackend(str(tmp_path / JOURNAL)))
+    )
+    best_first = []
+    for good in range(1, 6):
+        below, _ = _split_trials(opened, opened.trials, good)
+        best_first += [t.number for t in below if t.number not in best_first]
+    assert best_first[:3] == [2, 4, 1]
+    assert set(best_first[3:]) == {0, 3}
+
+
+def test_the_gaussian_process_sees_doomed_trials_beyond_the_worst(tmp_path: Path) -> None:
+    experiment = replace(EXPERIMENT, sampler=SamplerConfig(kind="gp"))
+    study = Study.open(experiment, tmp_path)
+    for nll in (2.0, 4.0):
+        number, _ = study.ask()
+        study.tell(outcome(number, "finished", nll), {900: nll})
+    number, _ = study.ask()
+    study.tell(outcome(number, "diverged"), {})
+    assert stored(tmp_path)[2].value == 6.0
+
+
+def test_a_failed_trial_is_tried_again_with_its_values_and_uses_the_budget_once(tmp_path: Path) -> None:
+    study = Study.open(EXPERIMENT, tmp_path)
+    tried = []
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        number, params = study.ask() if attempt == 1 else next_of_retry(study)
+        tried.append(params)
+        study.tell(outcome(number, "failed"), {})
+    assert all(params == tried[0] for params in tried)
+    assert study.count() == 2, "the failed one and the other known good point, which was asked for in between"
+    assert study.ask()[1] != tried[0]
+
+
+def next_of_retry(study: Study) -> tuple[int, Params]:
+    """Return the retry, which waits behind the second known good point."""
+    number, _ = study.ask()
+    study.tell(outcome(number, "halved"), {100: 3.0})
+    return study.ask()
+
+
+def test_told_twice_changes_nothing(tmp_path: Path) -> None:
+    study = Study.open(EXPERIMENT, tmp_path)
+    number, params = study.ask()
+    finish(study, number, params)
+    study.tell(outcome(number, "failed"), {})
+    assert [t.state.name for t in stored(tmp_path)] == ["COMPLETE", "WAITING"]
+
+
+def test_a_journal_with_a_torn_last_line_goes_on(tmp_path: Path) -> None:
+    study = Study.open(EXPERIMENT, tmp_path)
+    number, params = study.ask()
+    with (tmp_path / JOURNAL).open("ab") as file:
+        file.write(b'{"op_code":6,"worker_')
+    study = Study.open(EXPERIMENT, tmp_path)
+    assert study.running() == [(number, params)]
+    finish(study, number, params)
+    assert stored(tmp_path)[0].state.name == "COMPLETE"
+
+
+def test_an_ask_that_was_cut_short_is_finished(tmp_path: Path) -> None:
+    study = Study.open(EXPERIMENT, tmp_path)
+    expected = [study.ask() for _ in range(3)]
+    lines = (tmp_path / JOURNAL).read_text().splitlines(keepends=True)
+    (tmp_path / JOURNAL).write_text("".join(lines[:-1]))  # the last parameter was never written
+    running = Study.open(EXPERIMENT, tmp_path).running()
+    assert running[:2] == expected[:2]
+    (number, params), (_, before) = running[2], expected[2]
+    assert (number, params["optim.lr"]) == (2, before["optim.lr"])
+    assert params["optim.effective_batch_size"] in (4, 16, 64)
+
+
+def test_another_space_is_refused_in_one_line(tmp_path: Path) -> None:
+    Study.open(EXPERIMENT, tmp_path)
+    other = replace(
+        EXPERIMENT, space={**EXPERIMENT.space, "optim.lr": FloatDistribution(1e-6, 1.0, log=True)}
+    )
+    with pytest.raises(InputError, match=r"another space of optim\.lr;") as error:
+        Study.open(other, tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_known_good_point_outside_the_space_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="lies outside"):
+        Study.open(replace(EXPERIMENT, known_good=({"optim.lr": 2.0},)), tmp_path)
+    assert not (tmp_path / JOURNAL).exists()
