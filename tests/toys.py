@@ -44,7 +44,9 @@ def toy_examples(count: int, seed: int = 0, longest: int = 24, sources: int = 1)
     rng = np.random.default_rng(seed)
     lengths = rng.integers(4, longest + 1, count)
     rows = tuple(
-        ((rng.integers(1, VOCABULARY) + np.arange(n) * rng.integers(1, 4)) % (VOCABULARY - 1) + 1).astype(np.int32)
+        ((rng.integers(1, VOCABULARY) + np.arange(n) * rng.integers(1, 4)) % (VOCABULARY - 1) + 1).astype(
+            np.int32
+        )
         for n in lengths
     )
     prompts = np.array([rng.integers(1, n - 1) for n in lengths], np.int32)
@@ -56,32 +58,47 @@ def toy_prepared(sources: int = 1) -> ToyPrepared:
 
 
 TINY: dict[str, dict[str, Any]] = {
-    "gpt_neox": dict(num_attention_heads=4, intermediate_size=64, rotary_pct=0.25, max_position_embeddings=64),
-    "gptj": dict(n_embd=32, n_layer=2, n_head=4, rotary_dim=4, n_positions=64, n_inner=64),
-    "llama": dict(num_attention_heads=4, num_key_value_heads=2, intermediate_size=64),
-    "qwen2": dict(num_attention_heads=4, num_key_value_heads=2, intermediate_size=64, tie_word_embeddings=True),
-    "qwen3": dict(num_attention_heads=4, num_key_value_heads=2, intermediate_size=64, head_dim=8),
-    "mistral": dict(num_attention_heads=4, num_key_value_heads=2, intermediate_size=64, sliding_window=5),
-    "gemma": dict(num_attention_heads=4, num_key_value_heads=1, intermediate_size=64, head_dim=8),
-    "gemma2": dict(
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        intermediate_size=64,
-        head_dim=8,
-        sliding_window=5,
-        query_pre_attn_scalar=8,
-        attn_logit_softcapping=2.0,
-        final_logit_softcapping=1.5,
-    ),
-    "gemma3_text": dict(
-        num_attention_heads=4,
-        num_key_value_heads=1,
-        intermediate_size=64,
-        head_dim=8,
-        sliding_window=5,
-        query_pre_attn_scalar=8,
-        layer_types=["sliding_attention", "full_attention"],
-    ),
+    "gpt_neox": {
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+        "rotary_pct": 0.25,
+        "max_position_embeddings": 64,
+    },
+    "gptj": {"n_embd": 32, "n_layer": 2, "n_head": 4, "rotary_dim": 4, "n_positions": 64, "n_inner": 64},
+    "llama": {"num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 64},
+    "qwen2": {
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "intermediate_size": 64,
+        "tie_word_embeddings": True,
+    },
+    "qwen3": {"num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 64, "head_dim": 8},
+    "mistral": {
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "intermediate_size": 64,
+        "sliding_window": 5,
+    },
+    "gemma": {"num_attention_heads": 4, "num_key_value_heads": 1, "intermediate_size": 64, "head_dim": 8},
+    "gemma2": {
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "intermediate_size": 64,
+        "head_dim": 8,
+        "sliding_window": 5,
+        "query_pre_attn_scalar": 8,
+        "attn_logit_softcapping": 2.0,
+        "final_logit_softcapping": 1.5,
+    },
+    "gemma3_text": {
+        "num_attention_heads": 4,
+        "num_key_value_heads": 1,
+        "intermediate_size": 64,
+        "head_dim": 8,
+        "sliding_window": 5,
+        "query_pre_attn_scalar": 8,
+        "layer_types": ["sliding_attention", "full_attention"],
+    },
 }
 
 
@@ -94,7 +111,9 @@ def toy_config(kind: str = "gpt_neox") -> PretrainedConfig:
 def toy_model(kind: str = "gpt_neox", seed: int = 0) -> torch.nn.Module:
     """Weights far from the usual small ones, so that caps and windows matter."""
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(toy_config(kind), attn_implementation="eager", dtype=torch.float32)
+    model = AutoModelForCausalLM.from_config(
+        toy_config(kind), attn_implementation="eager", dtype=torch.float32
+    )
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.ndim > 1:

@@ -130,9 +130,7 @@ def _attend(
 class PackedGPTJAttention(modeling_gptj.GPTJAttention):  # type: ignore[misc]
     """GPT-J's attention with the packed kernel: its own code has no attention interface."""
 
-    def _attn(
-        self, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor
-    ) -> tuple[Tensor, None]:
+    def _attn(self, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor) -> tuple[Tensor, None]:
         dropout = self.attn_dropout.p if self.training else 0.0
         # transformers computes GPT-J's scores in fp32 because they leave the range of fp16
         wide = torch.float32 if query.dtype == torch.float16 else query.dtype

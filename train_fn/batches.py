@@ -93,7 +93,7 @@ class StepPlan:
     micro_batches: tuple[tuple[int, ...], ...]
     """Example numbers of each micro-batch of this rank; all ranks have the same number, some may be empty."""
     head_chunks: tuple[int, ...]
-    """How many times each micro-batch calls the language-model head: the same on all ranks (ZeRO-3 gathers it)."""
+    """Calls of the language-model head for each micro-batch; the same on all ranks, as ZeRO-3 gathers it."""
 
 
 def plan_step(

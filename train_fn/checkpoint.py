@@ -9,6 +9,7 @@ be found is complete. Only the newest is kept. Layout below the trial's workspac
     weights/                                           what `transformers` loads
 """
 
+import dataclasses
 import json
 import os
 import shutil
@@ -23,7 +24,7 @@ from deepspeed.utils.tensor_fragment import fragment_address
 from safetensors.torch import load_file, save_file
 from torch import Tensor, distributed
 
-from train_fn.config import TrainConfig
+from train_fn.config import LoraConfig, TrainConfig
 from train_fn.engine import Engine, gathered
 from train_fn.loss import PackedLoss
 from train_fn.model import BaseModel, adapt, fresh_model
@@ -73,7 +74,7 @@ def save(engine: Engine, workspace: Path, tokens_seen: int, progress: dict[str, 
 
 
 def load_newest(engine: Engine, workspace: Path) -> dict[str, Any] | None:
-    """Restore the newest checkpoint and return its progress; None if there is none. Every rank must call it."""
+    """Restore the newest checkpoint and return its progress, or None. Every rank must call it."""
     found = _complete(workspace)
     if not found:
         return None
@@ -140,9 +141,7 @@ def export_weights(
 
 
 def _merged(base: BaseModel, config: TrainConfig, dtype: torch.dtype, state: dict[str, Tensor]) -> Any:
-    import dataclasses
-
-    plain = dataclasses.replace(config, model=dataclasses.replace(config.model, lora=type(config.model.lora)()))
+    plain = dataclasses.replace(config, model=dataclasses.replace(config.model, lora=LoraConfig()))
     wrapped = adapt(fresh_model(base, plain, dtype), config.model.lora)
     wrapped.get_base_model().load_state_dict(state, strict=False)
     return wrapped.merge_and_unload()

@@ -105,8 +105,8 @@ class Engine:
         self, module: nn.Module, config: TrainConfig, precision: Chosen, device: torch.device
     ) -> None:
         deepspeed_logger.setLevel("ERROR")  # its warnings repeat what the settings above say on purpose
-        # no kernels built at run time: probing for them runs a compiler, and DeepSpeed's shared-memory collectives
-        # take half a minute to build
+        # No kernels built at run time: probing for them runs a compiler, and the shared-memory collectives
+        # alone take half a minute.
         vars(deepspeed.ops)["__compatible_ops__"] = {}
         trainable = [p for p in module.parameters() if p.requires_grad]
         settings = deepspeed_config(config, precision, device)
@@ -178,7 +178,7 @@ class Engine:
 
 
 def _forget_zero_3() -> None:
-    """Empty the two places where DeepSpeed 0.19.8 keeps a ZeRO-3 model for ever: a global list and a cache."""
+    """Empty the two places where DeepSpeed 0.19.8 keeps a ZeRO-3 model for ever: a list and a cache."""
     parameter_offload.FWD_MODULE_STACK.clear()
     cached = vars(PartitionedParameterCoordinator)["_PartitionedParameterCoordinator__params_to_release"]
     for cell in cached.__closure__:

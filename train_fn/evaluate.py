@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import distributed, nn
 
 from train_fn.batches import Examples, build_micro_batch, plan_step
-from train_fn.config import TrainConfig
+from train_fn.config import LoraConfig, TrainConfig
 from train_fn.loss import PackedLoss, inputs_on
 from train_fn.model import BaseModel, fresh_model
 from train_fn.precision import DTYPES, Chosen
@@ -29,8 +29,8 @@ def evaluate(
 ) -> Evaluation:
     """Return the NLL of the answers, whatever the trial's objective.
 
-    All ranks of the process group take a share and all return the whole; unless `shared` is False. The module is in training mode
-    afterwards if it was before. Figures are not finite when the weights are not.
+    All ranks of the process group take a share and all return the whole, unless `shared` is False. The
+    module is in training mode afterwards if it was before. Figures are not finite when the weights are not.
 
     Args:
         module: A `PackedLoss`, or a DeepSpeed engine around one.
@@ -105,12 +105,8 @@ def baseline(
     file = cache_dir / f"baseline-{base.key}-{data_key}-{precision}.json"
     if file.exists():
         kept = json.loads(file.read_text())
-        return Evaluation(
-            **kept | {name: tuple(kept[name]) for name in ("example_nll", "example_tokens")}
-        )
-    plain = dataclasses.replace(
-        config, model=dataclasses.replace(config.model, lora=type(config.model.lora)())
-    )
+        return Evaluation(**kept | {name: tuple(kept[name]) for name in ("example_nll", "example_tokens")})
+    plain = dataclasses.replace(config, model=dataclasses.replace(config.model, lora=LoraConfig()))
     module = PackedLoss(fresh_model(base, plain, DTYPES[precision], device))
     result = evaluate(module, examples, config.engine.max_tokens_per_micro_batch, device, shared=False)
     cache_dir.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import distributed
@@ -22,12 +22,10 @@ from train_fn.evaluate import evaluate
 from train_fn.loss import PackedLoss
 from train_fn.model import BaseModel, fresh_model
 from train_fn.precision import DTYPES, choose_precision
+from train_fn.prepare import Prepared
 from train_fn.report import Evaluation, Outcome, Report, Status
 from train_fn.schedule import learning_rate
 from train_fn.window import Step, Window, fetch_window
-
-if TYPE_CHECKING:
-    from train_fn.prepare import Prepared
 
 Emit = Callable[[Report], bool]
 
@@ -51,7 +49,7 @@ class Progress:
 def train(
     config: TrainConfig,
     trial: int,
-    prepared: "Prepared",
+    prepared: Prepared,
     base: BaseModel,
     workspace: Path,
     emit: Emit,
@@ -67,7 +65,7 @@ def train(
         prepared: Tokenised training and held-out examples.
         base: The base model.
         workspace: The trial's folder: `checkpoints/` while it runs, `weights/` once it has finished.
-        emit: Called on rank 0 with the report of each window; False says that nobody wants the trial any more.
+        emit: Called on rank 0 with the report of each window; False says that nobody wants the trial.
         started_at: `time.time()` at which the trial was assigned.
 
     Returns:
@@ -135,7 +133,7 @@ class _Run:
         self,
         config: TrainConfig,
         trial: int,
-        prepared: "Prepared",
+        prepared: Prepared,
         workspace: Path,
         emit: Emit,
         started_at: float,
@@ -165,6 +163,7 @@ class _Run:
             try:
                 self._step()
             except LossScaleExhaustedError:
+                progress.train_s += time.perf_counter() - self.window_began
                 scale, step = self.config.engine.min_loss_scale, progress.steps + 1
                 told = f"the gradients of step {step:,} overflow at the smallest loss scale, {scale:g}"
                 return self._outcome("overflowing", f"{told}, after {before:,} tokens")

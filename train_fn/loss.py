@@ -10,7 +10,7 @@ from train_fn.attention import pack_layout
 from train_fn.batches import MicroBatch
 
 
-class PackedLoss(nn.Module):
+class PackedLoss(nn.Module):  # type: ignore[misc]
     """A causal language model that answers with the losses of a packed row.
 
     Args:
@@ -56,8 +56,8 @@ class PackedLoss(nn.Module):
 
 def softcap(model: PreTrainedModel) -> float | None:
     """Return the cap on the model's final logits, None without one (Gemma 2, arXiv:2408.00118)."""
-    config = model.config.to_dict()
-    return config.get("final_logit_softcapping")
+    cap: float | None = model.config.to_dict().get("final_logit_softcapping")
+    return cap
 
 
 def token_nll(states: Tensor, targets: Tensor, head: nn.Module, cap: float | None, chunks: int) -> Tensor:

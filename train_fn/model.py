@@ -16,6 +16,7 @@ from transformers import logging as transformers_logging
 from transformers.initialization import no_init_weights
 
 from train_fn.attention import PACKED, register
+from train_fn.bundled_path import bundled_folder
 from train_fn.config import LoraConfig, ModelConfig, TrainConfig, check
 from train_fn.errors import InputError
 
@@ -42,11 +43,6 @@ class BaseModel:
     key: str
     """Hash of the weights' origin: equal keys mean equal weights."""
     parameters: int
-
-
-def bundled_folder() -> Path:
-    """Return the folder of the model in this package."""
-    return Path(__file__).parent / "bundled" / "model"
 
 
 def load_base(config: ModelConfig, seed: int = 0, cache_dir: Path | None = None) -> BaseModel:
@@ -81,7 +77,9 @@ def load_base(config: ModelConfig, seed: int = 0, cache_dir: Path | None = None)
 
 def _unreadable(config: ModelConfig, error: Exception) -> InputError:
     first_line = str(error).strip().split("\n")[0]
-    return InputError(f"model.path = {config.path!r} cannot be read: {first_line}; check the folder or Hub id")
+    return InputError(
+        f"model.path = {config.path!r} cannot be read: {first_line}; check the folder or Hub id"
+    )
 
 
 def _read_state(config: ModelConfig, path: str, hf_config: PretrainedConfig, seed: int) -> dict[str, Tensor]:
@@ -189,4 +187,6 @@ def adapt(model: PreTrainedModel, lora: LoraConfig) -> "PeftModel":  # type: ign
     except ValueError as error:
         reason = str(error).strip().split("\n")[0]
         fix = "name linear layers of the model, such as q_proj"
-        raise InputError(f"model.lora.targets = {lora.targets!r} cannot be adapted: {reason}; {fix}") from error
+        raise InputError(
+            f"model.lora.targets = {lora.targets!r} cannot be adapted: {reason}; {fix}"
+        ) from error

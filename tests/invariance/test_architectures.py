@@ -44,7 +44,9 @@ def gradients(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 def assert_same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> None:
     assert ours.keys() == theirs.keys()
     for name in ours:
-        torch.testing.assert_close(ours[name], theirs[name], rtol=1e-4, atol=2e-6, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(
+            ours[name], theirs[name], rtol=1e-4, atol=2e-6, msg=lambda m, n=name: f"{n}: {m}"
+        )
 
 
 def test_every_supported_architecture_is_tried() -> None:

@@ -20,8 +20,18 @@ TWO_RANKS: list[dict[str, Any]] = [
     *({"engine__zero_stage": stage} for stage in (0, 1, 2, 3)),
     {"engine__zero_stage": 3, "engine__max_tokens_per_micro_batch": 24},
     # one example a step: the other rank has nothing but empty micro-batches
-    {"engine__zero_stage": 0, "optim__effective_batch_size": 1, "run__max_tokens": 250, "run__window_tokens": 200},
-    {"engine__zero_stage": 3, "optim__effective_batch_size": 1, "run__max_tokens": 250, "run__window_tokens": 200},
+    {
+        "engine__zero_stage": 0,
+        "optim__effective_batch_size": 1,
+        "run__max_tokens": 250,
+        "run__window_tokens": 200,
+    },
+    {
+        "engine__zero_stage": 3,
+        "optim__effective_batch_size": 1,
+        "run__max_tokens": 250,
+        "run__window_tokens": 200,
+    },
     {"engine__zero_stage": 3, "model__lora": LORA},
     {"engine__zero_stage": 2, "engine__precision": "bf16"},
 ]
@@ -29,7 +39,12 @@ TWO_RANKS: list[dict[str, Any]] = [
 
 def assert_same(a: Kept, b: Kept, tolerance: float = 2e-5) -> None:
     torch.testing.assert_close(torch.tensor(a.losses), torch.tensor(b.losses), rtol=0, atol=tolerance)
-    torch.testing.assert_close(torch.tensor(a.grad_norms), torch.tensor(b.grad_norms), rtol=1e-2 if tolerance > 1e-3 else 1e-4, atol=0)
+    torch.testing.assert_close(
+        torch.tensor(a.grad_norms),
+        torch.tensor(b.grad_norms),
+        rtol=1e-2 if tolerance > 1e-3 else 1e-4,
+        atol=0,
+    )
     assert abs(a.eval_nll - b.eval_nll) < tolerance
     assert a.weights.keys() == b.weights.keys()
     for name in a.weights:

@@ -104,6 +104,5 @@ def test_fp16_at_its_smallest_scale_is_told_apart_from_a_crash() -> None:
     )
     engine = engine_of(config, "fp16")
     with pytest.raises(LossScaleExhaustedError):
-        for _ in range(10):
-            engine.step(TRAIN, plan_of(config), "response", 1e-2)
+        [engine.step(TRAIN, plan_of(config), "response", 1e-2) for _ in range(10)]
     engine.destroy()

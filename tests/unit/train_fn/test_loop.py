@@ -20,9 +20,7 @@ BASE = toy_base()
 PREPARED = toy_prepared()
 
 
-def run(
-    folder: Path, stop_after: int = 1000, **changes: Any
-) -> tuple[Outcome | None, list[Report]]:
+def run(folder: Path, stop_after: int = 1000, **changes: Any) -> tuple[Outcome | None, list[Report]]:
     reports: list[Report] = []
 
     def emit(report: Report) -> bool:
@@ -88,7 +86,7 @@ def test_lora_is_merged_on_export(tmp_path: Path) -> None:
 def test_resumed_trial_is_the_trial_that_was_never_stopped(tmp_path: Path, changes: dict[str, Any]) -> None:
     changes |= {"run__eval_at_tokens": (800,), "optim__schedule": "cosine"}
     whole, reports = run(tmp_path / "whole", **changes)
-    first = [k for k, r in enumerate(reports) if r.eval is not None][0]
+    first = next(k for k, r in enumerate(reports) if r.eval is not None)
     gone, _ = run(tmp_path / "parts", stop_after=first + 2, **changes)
     assert gone is None
     assert [p.name for p in (tmp_path / "parts").iterdir()] == ["checkpoints"]

@@ -26,6 +26,8 @@ def test_auto_on_a_gpu_follows_its_bf16(monkeypatch: pytest.MonkeyPatch) -> None
 def test_what_the_device_cannot_do_is_refused_in_one_line() -> None:
     if get_accelerator().is_fp16_supported():
         pytest.skip("this device supports fp16, there is nothing to refuse")
-    with pytest.raises(InputError, match=r"engine.precision = 'fp16' is not supported .*; set it to auto") as caught:
+    with pytest.raises(
+        InputError, match=r"engine.precision = 'fp16' is not supported .*; set it to auto"
+    ) as caught:
         choose_precision("fp16", CPU)
     assert "\n" not in str(caught.value)
