@@ -28,9 +28,13 @@ def experiment_parser(description: str) -> argparse.ArgumentParser:
         "--set", action="append", default=[], metavar="PATH=VALUE", dest="settings",
         help="change a field, for example --set optim.lr=1e-5; may be given again",
     )  # fmt: skip
-    parser.add_argument("--profile", choices=("cluster", "laptop"), help="what to run on; default: what is there")
+    parser.add_argument(
+        "--profile", choices=("cluster", "laptop"), help="what to run on; default: what is there"
+    )
     parser.add_argument("--storage", type=Path, default=Path("runs"), metavar="DIR", help="default: runs")
-    parser.add_argument("--address", default="", help="address of a running Ray cluster; default: RAY_ADDRESS")
+    parser.add_argument(
+        "--address", default="", help="address of a running Ray cluster; default: RAY_ADDRESS"
+    )
     return parser
 
 
@@ -57,22 +61,34 @@ def resolve(args: argparse.Namespace, say: Say = print) -> Experiment:
         large = load_experiment(args.experiment, "cluster")
         ranks = large.resources.ranks_per_slot
         say(
-            f"profile: laptop, because this command starts Ray on a machine without a GPU. On a cluster it would "
-            f"run {large.budget.trials} trials of {large.base.model.path} with {large.base.run.max_tokens:,} "
+            f"profile: laptop, because this command starts Ray on a machine without a GPU. On a cluster it "
+            f"would run {large.budget.trials} trials of {large.base.model.path} with {large.base.run.max_tokens:,} "
             f"tokens each on {ranks} GPUs per trial (--profile cluster --plan shows it)."
         )
     return override(load_experiment(args.experiment, profile), args.settings)
 
 
-def prepare_environment() -> None:
+def prepare_environment(address: str = "") -> None:
     """Set what the libraries read from the environment, unless the user already did.
 
     Must run before ray, torch, deepspeed or mlflow is imported.
+
+    Args:
+        address: Of the Ray cluster to be used; empty when this command starts its own, which then listens on
+            loopback only.
     """
+    if not address:
+        # On Linux Ray binds to the host's address unless it is told that this machine joins no cluster.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+        # A slot is half a dozen processes; Ray would start two at a time here, and warn about the others.
+        os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "16")
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # two threads made the same step eight times slower
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # we fork; the tokenizer's threads do not survive it
+    os.environ.setdefault(
+        "TOKENIZERS_PARALLELISM", "false"
+    )  # we fork; the tokenizer's threads do not survive it
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # search.progress shows the search
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # search.tracking writes the figures
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # relative source paths mean the user's folder

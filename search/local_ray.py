@@ -10,8 +10,8 @@ from train_fn.errors import InputError
 
 _OBJECT_STORE_BYTES = 128 * 2**20
 _WORKER_ENVIRONMENT = (
-    "OMP_NUM_THREADS", "TOKENIZERS_PARALLELISM", "RAY_TRAIN_V2_ENABLED", "RAY_CHDIR_TO_TRIAL_DIR", "DS_ACCELERATOR",
-    "DS_IGNORE_CUDA_DETECTION", "HF_HUB_DISABLE_TELEMETRY", "HF_HUB_OFFLINE",
+    "OMP_NUM_THREADS", "TOKENIZERS_PARALLELISM", "RAY_TRAIN_V2_ENABLED", "RAY_CHDIR_TO_TRIAL_DIR",
+    "DS_ACCELERATOR", "DS_IGNORE_CUDA_DETECTION", "HF_HUB_DISABLE_TELEMETRY", "HF_HUB_OFFLINE",
 )  # fmt: skip
 
 
@@ -25,9 +25,6 @@ def connected(address: str) -> Iterator[None]:
     Raises:
         InputError: There is no cluster at the address.
     """
-    if not address:
-        # Ray binds to the host's address on Linux unless it thinks this machine cannot be in a cluster.
-        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     import ray
 
     environment = {name: os.environ[name] for name in _WORKER_ENVIRONMENT if name in os.environ}
@@ -50,7 +47,9 @@ def connected(address: str) -> Iterator[None]:
                 **shared,
             )
     except ConnectionError as error:
-        raise InputError(f"--address {address!r}: no Ray cluster answers ({error}); start it with `ray up`") from None
+        raise InputError(
+            f"--address {address!r}: no Ray cluster answers ({error}); start it with `ray up`"
+        ) from None
     logging.getLogger("ray").setLevel(logging.ERROR)
     try:
         yield

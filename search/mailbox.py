@@ -8,7 +8,7 @@ stopped trial trains not one step past its rung and a search with one slot is de
 import asyncio
 from typing import Literal
 
-from train_fn.assignment import Assignment, Message
+from train_fn.assignment import Assignment, Message, Refusal
 from train_fn.report import Outcome, Report
 
 
@@ -62,7 +62,7 @@ class Mailbox:
         async with self._changed:
             if self._is_stale(ticket):
                 return False
-            if isinstance(message, Outcome):
+            if isinstance(message, Outcome | Refusal):
                 self._end(message)
                 return True
             judged = isinstance(message, Report) and message.eval is not None
@@ -95,9 +95,9 @@ class Mailbox:
     def _is_stale(self, ticket: int) -> bool:
         return self._over or self._assignment is None or ticket != self._assignment.ticket
 
-    def _end(self, outcome: Outcome) -> None:
+    def _end(self, last: Outcome | Refusal) -> None:
         self._over = True
-        self._messages.append((outcome, None))
+        self._messages.append((last, None))
         self._changed.notify_all()
 
     def _release(self, alive: bool) -> None:

@@ -56,6 +56,8 @@ class TuneRecorder(tune.Callback):  # type: ignore[misc]
         self._study = study
         self._base = base
         self._decision: Decision | None = None
+        self.refusal = ""
+        """Why no trial of this search can run; empty while nothing speaks against it."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave everything behind: Tune saves its callbacks for a restore of its own, which we never use."""
@@ -88,6 +90,8 @@ class TuneRecorder(tune.Callback):  # type: ignore[misc]
                     self._recorder.record(Reported(now, report))
             case {"outcome": Outcome() as outcome}:
                 self._end(outcome)
+            case {"refusal": str() as reason}:
+                self.refusal = reason
         decision, self._decision = self._decision, None
         if decision is not None:
             self._recorder.record(Decided(now, decision))
@@ -105,7 +109,9 @@ class TuneRecorder(tune.Callback):  # type: ignore[misc]
         """End what still runs as cancelled; the next command takes these trials up again."""
         for number, trial in sorted(self._recorder.state.trials.items()):
             if trial.status == "running":
-                reason = f"stopped at {tokens_text(trial.tokens_seen)} tokens with the command; it goes on with it"
+                reason = (
+                    f"stopped at {tokens_text(trial.tokens_seen)} tokens with the command; it goes on with it"
+                )
                 self._end(self._outcome(number, "cancelled", reason))
 
     def _outcome(self, number: int, status: Status, reason: str) -> Outcome:

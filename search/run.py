@@ -26,7 +26,7 @@ def main() -> int:
         print_plan(plan)
         refuse(plan)
         return 0
-    prepare_environment()
+    prepare_environment(address)
     from search.session import run_session
 
     return run_session(experiment, args.storage, address)
@@ -36,7 +36,7 @@ def _machines(args: argparse.Namespace, address: str) -> Cluster:
     """Return what a plan is made for: the cluster at the address, or this machine."""
     if not address:
         return local_machine()
-    prepare_environment()
+    prepare_environment(address)
     from search.local_ray import connected
 
     with connected(address):

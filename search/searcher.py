@@ -22,7 +22,6 @@ class StudySearcher(Searcher):  # type: ignore[misc]
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return the next trial as `{"trial": number, "params": values}`.
 
-        Tune asks one trial ahead, which its reuse of actors needs: an actor is kept for a trial that waits.
         After the budget is used the answer is None while a trial is live, for it may fail and be tried again,
         and `FINISHED` once none is.
         """

@@ -23,7 +23,9 @@ from search.tracking import Tracker
 from search.tuner import SearchInputs, search
 from search.words import tokens_text
 from spaces.experiment import Experiment
+from train_fn.config import TrainConfig
 from train_fn.data_report import summary_line
+from train_fn.model_files import check_model_files
 from train_fn.prepare import Prepared
 
 _TRACKING_TIMEOUT_S = 60.0
@@ -48,6 +50,9 @@ def run_session(experiment: Experiment, storage: Path, address: str) -> int:
     folder = storage / experiment.name
     # A supervisor stops us with SIGTERM; it deserves the same clean end as Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    check_model_files(experiment.base.model)
+    if not address:
+        _check_precision(experiment.base)
     with closing(Ledger(folder / LEDGER)) as ledger:
         prepared = prepared_data(experiment.base, storage)
         plan = None if address else _plan(experiment, local_machine(), storage, prepared)
@@ -56,6 +61,14 @@ def run_session(experiment: Experiment, storage: Path, address: str) -> int:
             tracker = Tracker(uri, experiment, folder)
             state = _search(experiment, storage, ledger, prepared, plan, tracker)
         return _sum_up(experiment, folder, state, plan, prepared, tracker, uri)
+
+
+def _check_precision(config: TrainConfig) -> None:
+    """Refuse a precision that this machine cannot compute; asks only when one is named."""
+    if config.engine.precision in ("fp16", "bf16"):
+        from train_fn.precision import choose_precision, trial_device
+
+        choose_precision(config.engine.precision, trial_device())
 
 
 def _plan(experiment: Experiment, cluster: Cluster, storage: Path, prepared: Prepared) -> Plan:
@@ -73,8 +86,8 @@ def _plan_line(plan: Plan) -> str:
     experiment = plan.experiment
     rungs = ", ".join(tokens_text(rung) for rung in plan.rungs) or "none"
     return (
-        f"plan: {experiment.budget.trials} trials of up to {tokens_text(experiment.base.run.max_tokens)} tokens on "
-        f"{plan.slots} slots, rungs at {rungs} tokens (--plan tells more)"
+        f"plan: {experiment.budget.trials} trials of up to {tokens_text(experiment.base.run.max_tokens)} tokens "
+        f"on {plan.slots} slots, rungs at {rungs} tokens (--plan tells more)"
     )
 
 
@@ -122,7 +135,9 @@ def _sum_up(
 def _git_commit() -> str:
     """Return the commit of the working directory's repository, empty outside of one."""
     try:
-        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.strip()

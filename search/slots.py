@@ -1,7 +1,7 @@
 """A slot: one Tune actor that trains one trial after another on the same long-lived worker group.
 
-Starting a process group, importing the libraries and loading data and weights takes tens of seconds; training a
-small trial takes two. So the worker group is started once per slot and trials are handed to it.
+Starting a process group, importing the libraries and loading data and weights takes tens of seconds;
+training a small trial takes two. So the worker group is started once per slot and trials are handed to it.
 """
 
 import threading
@@ -17,7 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from search.mailbox import Mailbox
 from spaces.experiment import ResourcesConfig
 from spaces.space import apply
-from train_fn.assignment import Assignment
+from train_fn.assignment import Assignment, Refusal
 from train_fn.config import TrainConfig
 from train_fn.report import Evaluation, Outcome, Report
 
@@ -46,7 +46,7 @@ def train_in_slot(loop_config: dict[str, Any]) -> None:
     work(loop_config)
 
 
-class Slot(tune.Trainable):
+class Slot(tune.Trainable):  # type: ignore[misc]
     """One place where trials run, one after another."""
 
     def setup(self, config: dict[str, Any], settings: SlotSettings) -> None:
@@ -77,6 +77,8 @@ class Slot(tune.Trainable):
                 return {"outcome": message, "done": True}
             case Evaluation():
                 return {"baseline": message}
+            case Refusal():
+                return {"refusal": message.reason, "done": True}
         raise AssertionError(f"unknown message {message!r}")
 
     def cleanup(self) -> None:
@@ -130,5 +132,5 @@ class Slot(tune.Trainable):
         )
         try:
             trainer.fit()
-        except Exception as error:  # the thread's end must be seen by the slot, whatever ended it
+        except Exception as error:  # noqa: BLE001 - the thread's end must be seen by the slot, whatever ended it
             ray.get(self._mailbox.fail.remote(f"the worker group of the slot ended: {error}"))

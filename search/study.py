@@ -135,10 +135,13 @@ class Study:
         A step overshoots its rung by up to a whole batch. TPE calls the pruned trial with the larger last
         step the better one, whatever its value: the exact tokens would favour large batches.
         """
+        at_rung: dict[int, float] = {}
         for tokens, nll in sorted(intermediate.items()):
             reached = [step for step in self._steps if step <= tokens]
             if reached:
-                trial.report(nll, reached[-1])  # Optuna keeps the first report at a step
+                at_rung.setdefault(reached[-1], nll)
+        for step, nll in at_rung.items():
+            trial.report(nll, step)
 
     def _tell_doomed(self, trial: Trial) -> None:
         """Tell a diverged or overflowing trial as worse than all others.

@@ -21,6 +21,7 @@ def main() -> int:
     from train_fn.before import evaluate_base
     from train_fn.loop import train
     from train_fn.model import load_base
+    from train_fn.tokenizer import save_tokenizer
 
     started = time.time()
     config = experiment.base
@@ -33,6 +34,7 @@ def main() -> int:
     assert outcome is not None, "nobody stops a trial that runs alone"
     print(f"{outcome.status}: {outcome.reason}")
     if outcome.checkpoint:
+        save_tokenizer(config.model, Path(outcome.checkpoint))
         print(f"weights: {outcome.checkpoint}")
     return 0 if outcome.status == "finished" else 1
 
@@ -43,8 +45,8 @@ def print_report(report: Report) -> bool:
     scale = f" loss scale {report.loss_scale:g}" if report.loss_scale else ""
     judged = f" eval NLL {report.eval.nll:.4f} ± {report.eval.stderr:.4f}" if report.eval else ""
     print(
-        f"{report.tokens_seen:>10,} tokens {report.steps:>6,} steps  loss {report.loss:.3f}{ema}  lr {report.lr:.3g}"
-        f"  grad norm {report.grad_norm:.3g}{scale}  {report.tokens_per_s:,.0f} tokens/s{judged}",
+        f"{report.tokens_seen:>10,} tokens {report.steps:>6,} steps  loss {report.loss:.3f}{ema}"
+        f"  lr {report.lr:.3g}  grad norm {report.grad_norm:.3g}{scale}  {report.tokens_per_s:,.0f} tokens/s{judged}",
         flush=True,
     )
     return True

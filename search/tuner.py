@@ -20,6 +20,7 @@ from search.study import Study
 from spaces.describe import describe
 from spaces.experiment import Experiment
 from spaces.paths import replace_all
+from train_fn.errors import InputError
 from train_fn.report import Evaluation, Outcome
 
 
@@ -49,7 +50,7 @@ def search(
         listeners: Told of every event.
 
     Returns:
-        The state at the end; its status is `finished`, `interrupted` (Ctrl-C) or `failed` (no trial could run).
+        The state at the end; its status is `finished`, `interrupted` or `failed` (no trial could run).
     """
     began = time.time()
     experiment = with_rungs(experiment)
@@ -66,6 +67,9 @@ def search(
     callback = TuneRecorder(recorder, study, experiment.base)
     _fit(experiment, inputs, searcher, TokenHalving(halving, callback.decided), callback)
     callback.cancel_running()
+    if callback.refusal:
+        recorder.record(SearchEnded(time.time(), "failed", time.time() - began))
+        raise InputError(callback.refusal)
     status = _status(recorder.state, study, experiment.budget.trials)
     recorder.record(SearchEnded(time.time(), status, time.time() - began))
     return recorder.state
@@ -106,10 +110,33 @@ def _fit(
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
-            name="tune", storage_path=str(inputs.folder / "ray"), callbacks=[callback], verbose=0
+            name="tune",
+            storage_path=str(inputs.folder / "ray"),
+            stop=_StopOnRefusal(callback),
+            callbacks=[callback],
+            verbose=0,
         ),
     )
     tuner.fit()
+
+
+class _StopOnRefusal(tune.Stopper):  # type: ignore[misc]
+    """End the search when its workers say that no trial of it can run."""
+
+    def __init__(self, callback: TuneRecorder) -> None:
+        self._callback = callback
+
+    def __call__(self, trial_id: str, result: dict[str, object]) -> bool:
+        """Stop no single trial."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Tell whether all must stop."""
+        return bool(self._callback.refusal)
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave everything behind, as the callback does."""
+        return {}
 
 
 def _status(state: SearchState, study: Study, trials: int) -> str:

@@ -6,8 +6,8 @@ Made with (see `train_fn.bundled.make`):
     python -m search.trial exp0
     python -m train_fn.bundled.make install runs/exp0-trial/<time>/weights
 
-The text is plain: the model has never seen the prompt format of the other experiments, nor a conversation that
-they hold out (the split goes by conversation, with the same fraction and seed).
+The text is plain: the model has never seen the prompt format of the other experiments, nor a conversation
+that they hold out (the split goes by conversation, with the same fraction and seed).
 """
 
 from optuna.distributions import FloatDistribution

@@ -1,6 +1,6 @@
 """Experiment 4: the learning rate and effective batch size of supervised fine-tuning on dialogue.
 
-The logbook of 2023-01-14 hunted these two by hand on a 6B model: batch 64, then 4, then 64 again at another rate.
+The logbook of 2023-01-14 hunted these two by hand on a 6B model: batch 64, then 4, then 64 at another rate.
 """
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution

@@ -38,10 +38,12 @@ def check_space(experiment: Experiment) -> None:
     for point in experiment.known_good:
         for path, value in point.items():
             if path not in experiment.space:
-                raise InputError(f"known good point {dict(point)}: {path!r} is not in the space; add it or drop it")
+                raise InputError(
+                    f"known good point {dict(point)}: {path!r} is not in the space; add it or drop it"
+                )
             if not contains(experiment.space[path], value):
                 raise InputError(
-                    f"known good point {path} = {value!r} lies outside {experiment.space[path]}; widen the space"
+                    f"known good point {path} = {value!r} is outside {experiment.space[path]}; widen it"
                 )
 
 

@@ -24,5 +24,13 @@ class Assignment:
     """Unix time at which the slot was free for this trial."""
 
 
-Message = Report | Outcome | Evaluation
+@dataclass(frozen=True)
+class Refusal:
+    """What every trial of the search asks for cannot be had: no sense in trying the next one."""
+
+    reason: str
+    """One line: the value, the rule, the fix."""
+
+
+Message = Report | Outcome | Evaluation | Refusal
 """What workers send; a bare evaluation is that of the untouched base model."""

@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-import torch
-
 from train_fn.config import TrainConfig
 from train_fn.evaluate import baseline
 from train_fn.model import BaseModel
-from train_fn.precision import choose_precision
+from train_fn.precision import choose_precision, trial_device
 from train_fn.prepare import Prepared
 from train_fn.report import Evaluation
 
@@ -18,6 +16,6 @@ def evaluate_base(base: BaseModel, config: TrainConfig, prepared: Prepared, cach
     Raises:
         InputError: The device cannot compute in the precision asked for.
     """
-    device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+    device = trial_device()
     precision, _ = choose_precision(config.engine.precision, device)
     return baseline(base, config, prepared.eval, prepared.key, precision, device, cache_dir)

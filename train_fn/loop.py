@@ -21,7 +21,7 @@ from train_fn.engine import Engine, LossScaleExhaustedError
 from train_fn.evaluate import evaluate
 from train_fn.loss import PackedLoss
 from train_fn.model import BaseModel, fresh_model
-from train_fn.precision import DTYPES, choose_precision
+from train_fn.precision import DTYPES, choose_precision, trial_device
 from train_fn.prepare import Prepared
 from train_fn.report import Evaluation, Outcome, Report, Status
 from train_fn.schedule import learning_rate
@@ -74,7 +74,7 @@ def train(
     Raises:
         InputError: The device cannot do what the configuration asks for.
     """
-    device = _device()
+    device = trial_device()
     _join_group(device)
     precision, reason = choose_precision(config.engine.precision, device)
     if distributed.get_rank() == 0:
@@ -102,12 +102,6 @@ def train(
 
 class _UnwantedError(Exception):
     """Nobody wants the trial any more."""
-
-
-def _device() -> torch.device:
-    if torch.cuda.is_available():
-        return torch.device("cuda", torch.cuda.current_device())
-    return torch.device("cpu")
 
 
 def _join_group(device: torch.device) -> None:

@@ -1,4 +1,4 @@
-"""Which number format a trial trains in, and why."""
+"""Which device and number format a trial trains in, and why."""
 
 from typing import Literal
 
@@ -13,6 +13,13 @@ DTYPES: dict[Chosen, torch.dtype] = {
     "bf16": torch.bfloat16,
     "fp32": torch.float32,
 }
+
+
+def trial_device() -> torch.device:
+    """Return the device this process trains on: its current GPU, or the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu")
 
 
 def choose_precision(wanted: Precision, device: torch.device) -> tuple[Chosen, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from train_fn.bundled_path import bundled_folder
-from train_fn.config import PromptFormat
+from train_fn.config import ModelConfig, PromptFormat
 from train_fn.errors import InputError
 from train_fn.formats import Example
 
@@ -47,6 +47,15 @@ def load_tokenizer(path: str, gguf_file: str = "") -> Any:
             f"model.path = {path!r}: its tokenizer has no end token, so replies cannot end; give it one"
         )
     return tokenizer
+
+
+def save_tokenizer(model: ModelConfig, folder: Path) -> None:
+    """Write the tokenizer of a model beside trained weights, so that the folder is a whole model.
+
+    Raises:
+        InputError: The model has no readable tokenizer.
+    """
+    load_tokenizer(model.path, model.gguf_file).save_pretrained(folder)
 
 
 def tokenizer_key(path: str, gguf_file: str = "") -> str:
@@ -135,7 +144,7 @@ def tokenise(examples: Sequence[Example], tokenizer: Any, prompt_format: PromptF
     for example, prompt, reply in zip(examples, prompts, replies, strict=True):
         head = prompt if prompt[: len(lead)] == lead else lead + prompt
         tail = reply[: reply.index(end)] if end in reply else reply
-        if tokenizer.decode(reply[len(tail) + 1 :]).strip():
+        if len(tail) < len(reply) and tokenizer.decode(reply[len(tail) + 1 :]).strip():
             raise InputError(
                 f"{example.id} has the end token {tokenizer.eos_token!r} in the middle of its reply; "
                 "name it in data.clean.markers to drop such examples"

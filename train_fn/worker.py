@@ -13,13 +13,15 @@ import ray
 import torch
 import torch.distributed as dist
 
-from train_fn.assignment import Assignment, Message
-from train_fn.config import ModelConfig
+from train_fn.assignment import Assignment, Message, Refusal
 from train_fn.before import evaluate_base
+from train_fn.config import ModelConfig
+from train_fn.errors import InputError
 from train_fn.loop import train
 from train_fn.model import BaseModel, load_base
 from train_fn.prepare import Prepared, open_prepared
 from train_fn.report import Outcome, Report
+from train_fn.tokenizer import save_tokenizer
 
 WAIT_S = 5.0
 """How long one question for the next trial stays open; the ranks meet again after each."""
@@ -37,7 +39,10 @@ class _Kept:
     def for_trial(self, assignment: Assignment) -> tuple[BaseModel, Prepared]:
         """Return base model and data of the trial, loading only what changed."""
         if self.base is None or self.model != assignment.config.model:
-            self.model, self.base = assignment.config.model, load_base(assignment.config.model)
+            self.model, self.base = (
+                assignment.config.model,
+                load_base(assignment.config.model, assignment.config.run.seed, Path(assignment.cache)),
+            )
         if self.prepared is None or self.folder != assignment.prepared:
             self.folder, self.prepared = assignment.prepared, open_prepared(Path(assignment.prepared))
         return self.base, self.prepared
@@ -55,7 +60,7 @@ def work(loop_config: dict[str, Any]) -> None:
     kept = _Kept()
     while (assignment := _next_trial(mailbox, control)) != "close":
         if assignment != "wait":
-            _train_one(mailbox, cast(Assignment, assignment), kept)
+            _train_one(mailbox, assignment, kept)
 
 
 def _next_trial(mailbox: Any, control: Any) -> Assignment | Literal["wait", "close"]:
@@ -83,15 +88,20 @@ def _train_one(mailbox: Any, assignment: Assignment, kept: _Kept) -> None:
         return send(report)
 
     is_first = dist.get_rank() == 0
+    workspace = Path(assignment.workspace)
     try:
         base, prepared = kept.for_trial(assignment)
         before = evaluate_base(base, assignment.config, prepared, Path(assignment.cache))
         if is_first:
             send(before)
-        workspace = Path(assignment.workspace)
         outcome = train(
             assignment.config, assignment.trial, prepared, base, workspace, emit, assignment.assigned_at
         )
+        if is_first and outcome is not None and outcome.checkpoint is not None:
+            save_tokenizer(assignment.config.model, Path(outcome.checkpoint))
+    except InputError as error:
+        send(Refusal(str(error)))
+        return
     except Exception as error:
         # One trial's failure must not end the slot; the trace is kept where the reason points to.
         outcome = _failure(assignment, error)

@@ -1,7 +1,7 @@
 """Make the bundled model's tokenizer, and install its weights (see `spaces.exp0` for the whole recipe).
 
-    python -m train_fn.bundled.make tokenizer
-    python -m train_fn.bundled.make install WEIGHTS_FOLDER
+python -m train_fn.bundled.make tokenizer
+python -m train_fn.bundled.make install WEIGHTS_FOLDER
 """
 
 import argparse
@@ -20,7 +20,9 @@ def write_tokenizer(folder: Path) -> None:
     from train_fn.prepare import training_texts
     from train_fn.tokenizer import train_tokenizer
 
-    train_tokenizer(training_texts(DataConfig(prompt_format="plain", max_context_turns=1)), VOCABULARY, folder)
+    train_tokenizer(
+        training_texts(DataConfig(prompt_format="plain", max_context_turns=1)), VOCABULARY, folder
+    )
     shape = GPTNeoXConfig(
         vocab_size=VOCABULARY,
         hidden_size=160,
