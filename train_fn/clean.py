@@ -1,8 +1,9 @@
 """Read examples and drop the dirty ones; every drop has one reason and is counted.
 
-The rules of `text_rules` are asked in their order, and the first that objects is the reason. Rules that
-compare examples with each other come after them, on what is left; length is judged last, once tokens are
-known (`train_fn.prepare`).
+The rules of `text_rules` are asked in their order, and the first that objects is the reason. Then come, each
+on what is left: short conversations and exact duplicates here, and in `train_fn.prepare`, once tokens are
+known, length, near duplicates and likeness to a held-out one. Length stands before near duplicates so that
+an example too long to stay takes no other one with it.
 """
 
 import re
@@ -13,7 +14,7 @@ from dataclasses import dataclass, replace
 from train_fn import sources
 from train_fn.config import CleanConfig, DataConfig
 from train_fn.data_report import Drops
-from train_fn.duplicates import exact_duplicates, near_duplicates
+from train_fn.duplicates import exact_duplicates
 from train_fn.formats import Example, examples
 from train_fn.language import detect, has_foreign_script
 
@@ -90,8 +91,6 @@ def _drop_across(left: list[Example], config: DataConfig, drops: Drops) -> list[
         )
     if clean.exact_duplicates:
         left = _without(left, exact_duplicates(left), "exact duplicate", drops)
-    if clean.near_duplicates:
-        left = _without(left, near_duplicates(left, clean.near_duplicate_jaccard), "near duplicate", drops)
     return left
 
 

@@ -25,7 +25,7 @@ from train_fn.formats import Example
 from train_fn.split import Sides, split
 from train_fn.tokenizer import Tokenised, tokenise
 
-_VERSION = "1"
+_VERSION = "2"
 """Counts up when the same settings give other examples."""
 _BATCH = 4096
 
@@ -172,6 +172,8 @@ def _write(config: DataConfig, tokenizer: Any, folder: Path) -> None:
     drops = Drops()
     cleaned = clean_examples(config, tokenizer.eos_token, drops)
     kept, tokens = _tokenised(cleaned.examples, config, tokenizer, drops)
+    if config.clean.near_duplicates:
+        kept, tokens = _without_near(kept, tokens, config.clean.near_duplicate_jaccard, drops)
     sides = split(kept, config.eval_fraction, config.max_eval_examples, config.split_seed)
     leaked = _leaks(kept, sides, config)
     for reason, indices in (("held out, not needed", sides.unused), ("like a held-out one", sorted(leaked))):
@@ -217,6 +219,17 @@ def _tokenised(
                     f"{example.id} {rule}; raise it, or --set data.clean.over_length=true to drop such"
                 )
     return kept, tokens
+
+
+def _without_near(
+    examples: list[Example], tokens: list[Tokenised], jaccard: float, drops: Drops
+) -> tuple[list[Example], list[Tokenised]]:
+    drops.start("near duplicate")
+    near = near_duplicates(examples, jaccard)
+    for i in sorted(near):
+        drops.add("near duplicate", examples[i].id, exchange(examples[i]))
+    left = [i for i in range(len(examples)) if i not in near]
+    return [examples[i] for i in left], [tokens[i] for i in left]
 
 
 def _leaks(kept: Sequence[Example], sides: Sides, config: DataConfig) -> set[int]:

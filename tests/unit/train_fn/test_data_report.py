@@ -1,0 +1,52 @@
+import json
+
+import pytest
+
+from train_fn.data_report import MAX_SHOWN, DataReport, Drops, read_report, report_lines, write_report
+
+
+def report(**changes):
+    drops = Drops()
+    for number in range(30):
+        drops.add("language", f"a.jsonl:{number}#0", "привет " * 100)
+    drops.start("over-length")
+    fields = {
+        "read": 40, "train": 8, "eval": 2, "dropped": drops.counts,
+        "shown": {reason: tuple(some) for reason, some in drops.shown.items()},
+        "train_tokens": 80, "eval_tokens": 20, "eval_answer_tokens": 9, "sources": ("a.jsonl",),
+        "conversations": 40, **changes,
+    }  # fmt: skip
+    return DataReport(**fields)
+
+
+def test_a_report_that_does_not_add_up_cannot_be_made():
+    with pytest.raises(AssertionError):
+        report(train=9)
+
+
+def test_a_report_is_read_back_as_written(tmp_path):
+    write_report(report(), tmp_path / "report.json")
+    assert read_report(tmp_path / "report.json") == report()
+    assert json.loads((tmp_path / "report.json").read_text())["dropped"] == {"language": 30, "over-length": 0}
+
+
+def test_examples_are_few_and_short():
+    shown = report().shown["language"]
+    assert len(shown) == MAX_SHOWN
+    assert all(len(one.text) < 400 and "700 characters" in one.text for one in shown)
+
+
+def test_the_lines_hold_every_figure():
+    text = "\n".join(report_lines(report(), 2))
+    for word in ("40", "30", "over-length", "8", "80 tokens", "a.jsonl:1#0"):
+        assert word in text
+    assert "a.jsonl:2#0" not in text
+    assert not any("\n" in line for line in report_lines(report()))
+
+
+def test_half_a_surrogate_in_the_data_does_not_stop_the_report(tmp_path):
+    drops = Drops()
+    drops.add("language", "a:1", "\ud83d")
+    shown = {"language": tuple(drops.shown["language"])}
+    write_report(report(read=11, dropped=drops.counts, shown=shown), tmp_path / "report.json")
+    assert read_report(tmp_path / "report.json").dropped == {"language": 1}
