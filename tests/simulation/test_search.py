@@ -1,0 +1,128 @@
+"""The real study, halving and doom rules on synthetic trials, with a simulated clock."""
+
+import statistics
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from search.halving import Halving
+from search.study import Study
+from spaces.experiment import HalvingConfig
+from tests.simulation.simulator import RandomProposer, Simulated, simulate
+from tests.simulation.world import MAX_TOKENS, World, experiment
+
+
+def random_search(trials: int, seed: int, slots: int = 1, **changes: float) -> Simulated:
+    """Search at random, with halving and doom rules; `first_rung_tokens=MAX_TOKENS` means no halving."""
+    plan = experiment(trials)
+    plan = replace(plan, halving=replace(plan.halving, **changes))
+    halving = Halving(plan.halving, MAX_TOKENS)
+    return simulate(plan, World(seed), RandomProposer(plan, seed), halving, slots)
+
+
+def study_search(folder: Path, trials: int, seed: int, slots: int = 1) -> Simulated:
+    plan = experiment(trials, seed)
+    return simulate(plan, World(seed), Study.open(plan, folder), Halving(plan.halving, MAX_TOKENS), slots)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 4), st.integers(1, 3))
+def test_a_diverging_trial_is_never_finished_and_every_trial_ends_once(
+    seed: int, slots: int, brackets: int
+) -> None:
+    search = random_search(24, seed, slots, brackets=brackets)
+    assert sorted(o.trial for o in search.outcomes) == list(range(24))
+    world = World(seed)
+    for outcome in search.outcomes:
+        if world.diverges(search.params[outcome.trial]):
+            assert outcome.status in ("diverged", "halved")
+            assert outcome.tokens_seen <= 0.4 * MAX_TOKENS
+        else:
+            assert outcome.status in ("finished", "halved"), outcome.reason
+    assert not world.diverges(search.params[search.best.trial])
+
+
+def test_nearly_every_diverging_trial_is_called_diverged_early() -> None:
+    search = random_search(1000, seed=1, slots=2)
+    world = World(1)
+    doomed = [o for o in search.outcomes if world.diverges(search.params[o.trial])]
+    # Of 64 examples there are but 3 steps before the first rung, and the halving comes first.
+    doomed = [o for o in doomed if search.params[o.trial]["optim.effective_batch_size"] != 64]
+    assert len(doomed) > 200
+    called = [o for o in doomed if o.status == "diverged"]
+    assert len(called) >= 0.97 * len(doomed)
+    assert statistics.median(o.tokens_seen for o in called) <= 0.1 * MAX_TOKENS
+
+
+def test_halving_loses_the_best_trial_rarely_and_costs_a_third() -> None:
+    lost, spent, full = 0, 0, 0
+    for seed in range(60):
+        halved = random_search(16, seed)
+        whole = random_search(16, seed, first_rung_tokens=MAX_TOKENS)
+        assert halved.params == whole.params
+        lost += (halved.best.eval_nll or 0) > (whole.best.eval_nll or 0) * 1.01
+        spent, full = spent + halved.tokens_spent, full + whole.tokens_spent
+    assert lost <= 6, "more than 1% worse than without halving"
+    assert spent <= 0.6 * full
+
+
+def test_the_noise_band_saves_trials_that_noise_would_have_stopped() -> None:
+    def regret(band: float) -> float:
+        found = []
+        for seed in range(40):
+            plan = experiment(16)
+            plan = replace(plan, halving=HalvingConfig(first_rung_tokens=10_000, noise_band=band))
+            world = World(seed, paired_noise=0.8)
+            halving = Halving(plan.halving, MAX_TOKENS)
+            search = simulate(plan, world, RandomProposer(plan, seed), halving)
+            found.append(min(world.nll(search.params[o.trial], MAX_TOKENS) for o in search.outcomes
+                             if o.status == "finished"))  # fmt: skip
+        return statistics.fmean(found)
+
+    assert regret(2.0) <= regret(0.0)
+
+
+def test_the_cost_is_linear_in_the_trials() -> None:
+    costs = [random_search(trials, seed=3).tokens_spent / trials for trials in (100, 400, 1600)]
+    assert max(costs) <= 1.3 * min(costs)
+
+
+def test_more_slots_make_it_faster_not_different_in_kind() -> None:
+    one, four = random_search(64, 5, slots=1), random_search(64, 5, slots=4)
+    assert four.seconds <= one.seconds / 3
+    assert four.params == one.params
+    assert four.count("diverged") == pytest.approx(one.count("diverged"), abs=2)
+
+
+def test_the_study_finds_the_optimum_and_is_told_the_truth(tmp_path: Path) -> None:
+    search = study_search(tmp_path, trials=30, seed=0, slots=2)
+    world = World(0)
+    best = search.params[search.best.trial]
+    assert abs(world.distance(best)) <= 0.7
+    assert search.count("halved") >= 5
+    assert search.count("diverged") >= 1
+    late = [n for n in search.params if n >= 20]
+    assert sum(world.diverges(search.params[n]) for n in late) <= 2, (
+        "the sampler has learned where the cliff is"
+    )
+
+
+def test_one_slot_and_one_seed_repeat_the_search_exactly(tmp_path: Path) -> None:
+    first, second = (study_search(tmp_path / name, trials=16, seed=2) for name in "ab")
+    assert first.params == second.params
+    assert first.outcomes == second.outcomes
+
+
+def test_an_interrupted_search_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
+    whole = study_search(tmp_path / "whole", trials=16, seed=4)
+    part = study_search(tmp_path / "part", trials=7, seed=4)
+    plan = experiment(16, seed=4)
+    halving = Halving(plan.halving, MAX_TOKENS)
+    halving.restore(part.decisions)
+    rest = simulate(plan, World(4), Study.open(plan, tmp_path / "part"), halving)
+    assert {**part.params, **rest.params} == whole.params
+    assert part.outcomes + rest.outcomes == whole.outcomes
+    assert part.decisions + rest.decisions == whole.decisions
