@@ -34,6 +34,8 @@ class DataReport:
     eval_answer_tokens: int
     sources: tuple[str, ...]
     conversations: int
+    shortened: int = 0
+    """Kept examples whose prompt holds fewer turns than came before, by `data.max_context_turns`."""
 
     def __post_init__(self) -> None:
         accounted = self.train + self.eval + sum(self.dropped.values())
@@ -113,4 +115,8 @@ def report_lines(report: DataReport, examples_per_reason: int = 3) -> list[str]:
     lines.append(f"{'kept for training':<{width}}{report.train:>10,}  {report.train_tokens:,} tokens")
     held = f"{report.eval_tokens:,} tokens, {report.eval_answer_tokens:,} of them in answers"
     lines.append(f"{'held out':<{width}}{report.eval:>10,}  {held}")
+    if report.shortened:
+        lines.append(
+            f"{report.shortened:,} of the kept prompts hold only the last turns (data.max_context_turns)"
+        )
     return lines

@@ -66,6 +66,8 @@ class Example:
     history: tuple[Turn, ...]
     """All turns that `prompt` holds, for chat templates."""
     persona: str
+    is_shortened: bool = False
+    """More turns came before than `data.max_context_turns` lets `prompt` hold."""
 
 
 class RowError(ValueError):
@@ -161,6 +163,7 @@ def examples(
             last_message=_last_message(prompt) if dialogue.is_rendered else history[-1].text,
             history=history,
             persona=dialogue.persona,
+            is_shortened=start > 0,
         )
         number += 1
 

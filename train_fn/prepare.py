@@ -25,7 +25,7 @@ from train_fn.formats import Example
 from train_fn.split import Sides, split
 from train_fn.tokenizer import Tokenised, tokenise
 
-_VERSION = "2"
+_VERSION = "3"
 """Counts up when the same settings give other examples."""
 _BATCH = 4096
 
@@ -194,6 +194,7 @@ def _write(config: DataConfig, tokenizer: Any, folder: Path) -> None:
         eval_answer_tokens=sum(len(tokens[i].ids) - tokens[i].prompt_length for i in sides.eval),
         sources=config.sources,
         conversations=cleaned.conversations,
+        shortened=sum(kept[i].is_shortened for i in [*train, *sides.eval]),
     )
     write_report(report, folder / "report.json")
 

@@ -231,3 +231,11 @@ def test_training_texts_hold_nothing_of_the_held_out_conversations(tmp_path, tok
     assert len(held) > 0
     for i in range(len(held)):
         assert tokenizer.decode(held.tokens(i)[held.prompt_lengths[i] : -1]).strip() not in texts
+
+
+def test_prompts_that_hold_fewer_turns_are_counted(tmp_path, tokenizer):
+    file = written(tmp_path / "a.jsonl", rows(30))
+    whole = prepare(config(file), lambda: tokenizer, "t", tmp_path / "c").report
+    short = prepare(config(file, max_context_turns=2), lambda: tokenizer, "t", tmp_path / "c").report
+    assert whole.shortened == 0
+    assert short.shortened == short.kept / 2, "the second reply of each conversation"
