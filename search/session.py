@@ -25,6 +25,7 @@ from search.words import tokens_text
 from spaces.experiment import Experiment
 from train_fn.config import TrainConfig
 from train_fn.data_report import summary_line
+from train_fn.errors import InputError
 from train_fn.model_files import check_model_files
 from train_fn.prepare import Prepared
 
@@ -46,6 +47,7 @@ def run_session(experiment: Experiment, storage: Path, address: str) -> int:
     Raises:
         InputError: The plan cannot work, or something it needs is not there.
     """
+    _make_storage(storage)
     uri = tracking_uri.resolve(experiment.tracking.uri, os.environ.get("MLFLOW_TRACKING_URI"), storage)
     folder = storage / experiment.name
     # A supervisor stops us with SIGTERM; it deserves the same clean end as Ctrl-C.
@@ -61,6 +63,15 @@ def run_session(experiment: Experiment, storage: Path, address: str) -> int:
             tracker = Tracker(uri, experiment, folder)
             state = _search(experiment, storage, ledger, prepared, plan, tracker)
         return _sum_up(experiment, folder, state, plan, prepared, tracker, uri)
+
+
+def _make_storage(storage: Path) -> None:
+    try:
+        storage.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"--storage {str(storage)!r} cannot be made ({error.strerror}); name another folder"
+        ) from None
 
 
 def _check_precision(config: TrainConfig) -> None:
