@@ -15,7 +15,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 SMALL = (
-    "data.max_example_tokens=48",
+    "data.max_example_tokens=128",
     "data.max_eval_examples=32",
     "run.max_tokens=6000",
     "run.window_tokens=1000",
@@ -131,8 +131,9 @@ def test_one_slot_and_one_seed_give_the_same_search_twice(
     assert seen[0] == seen[1]
 
 
-def test_ctrl_c_keeps_everything_and_the_same_command_goes_on(tmp_path: Path) -> None:
-    settings = ("budget.trials=3", "resources.slots=1", "run.max_tokens=30000")
+def test_ctrl_c_keeps_everything_and_the_same_command_goes_on(own_dialogues: Path, tmp_path: Path) -> None:
+    own = (f"data.sources={own_dialogues}", "data.clean.near_duplicates=false")
+    settings = (*own, "budget.trials=3", "resources.slots=1", "run.max_tokens=30000")
     process = subprocess.Popen(
         command(tmp_path, *settings),
         cwd=REPOSITORY,
