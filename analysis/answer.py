@@ -1,0 +1,142 @@
+"""The answer of a search in sentences: for the terminal and the page alike."""
+
+from dataclasses import dataclass
+
+from analysis.rank import CLEAR_STDERRS, Answer, Lead
+from analysis.records import SearchRecord
+from analysis.words import count_text, list_text, seconds_text, tokens_text
+
+
+@dataclass(frozen=True)
+class Told:
+    """The answer in sentences, by what they are about."""
+
+    headline: str
+    verdict: str
+    """Lead over the second, and whether it exceeds noise; empty without a best trial."""
+    over_base: str
+    cost: str
+    saved: str
+    cautions: tuple[str, ...]
+    """What to keep in mind before believing it."""
+
+
+def tell(search: SearchRecord, found: Answer, now: float) -> Told:
+    """Say what a search found.
+
+    Args:
+        search: The search.
+        found: What `rank.answer` decided.
+        now: Seconds since the epoch, for the age of a search that has not ended.
+    """
+    return Told(
+        headline=_headline(found),
+        verdict=_verdict(found),
+        over_base=_over_base(search, found),
+        cost=_cost(found),
+        saved=_saved(search, found),
+        cautions=tuple(_cautions(search, found, now)),
+    )
+
+
+def lead_text(lead: Lead, other: str) -> str:
+    """Say by how much, against what, and whether it exceeds noise."""
+    side = "below" if lead.nll >= 0 else "above"
+    if lead.clear:
+        verdict = "more than noise"
+    elif lead.nll > 0:
+        verdict = f"within noise, less than {CLEAR_STDERRS:g} standard errors"
+    else:
+        verdict = "no lead"
+    kind = "paired standard error" if lead.paired else "standard error"
+    return f"{abs(lead.nll):.4f} ± {lead.stderr:.4f} nats per token {side} {other} ({kind}): {verdict}"
+
+
+def _headline(found: Answer) -> str:
+    best = found.best
+    if best is None or best.eval_nll is None:
+        return (
+            "No trial can be called the best: none was evaluated without diverging, overflowing or failing."
+        )
+    error = "" if best.eval_nll_stderr is None else f" ± {best.eval_nll_stderr:.4f}"
+    after = f"after {tokens_text(best.tokens_seen)} tokens"
+    return f"{best.id} is the best: eval NLL {best.eval_nll:.4f}{error} {after}"
+
+
+def _verdict(found: Answer) -> str:
+    if found.best is None:
+        return ""
+    if found.second is None or found.over_second is None:
+        return "No other trial qualifies for a comparison."
+    second = found.second
+    who = f"the second, {second.id}"
+    if second.status != "finished":
+        who += f" ({second.status} after {tokens_text(second.tokens_seen)} tokens)"
+    return f"{lead_text(found.over_second, who)}."
+
+
+def _over_base(search: SearchRecord, found: Answer) -> str:
+    if search.base is None:
+        return "The base model was not measured."
+    base = f"the base model at {search.base.nll:.4f}"
+    return (
+        f"{lead_text(found.over_base, base)}."
+        if found.over_base is not None
+        else f"Nothing to compare with {base}."
+    )
+
+
+def _cost(found: Answer) -> str:
+    cost = found.cost
+    gpus = f", {cost.gpu_h:.2f} GPU-hours" if cost.gpu_h else ""
+    return (
+        f"{tokens_text(cost.tokens)} tokens in {seconds_text(cost.wall_s)} on the clock; "
+        f"slots were busy for {seconds_text(cost.slot_s)}{gpus}."
+    )
+
+
+def _saved(search: SearchRecord, found: Answer) -> str:
+    saved = found.saved
+    if not saved.tokens:
+        return "No trial was stopped early, so nothing was saved."
+    counts = dict(found.counts)
+    halved, doomed = counts.get("halved", 0), sum(trial.doomed for trial in search.trials)
+    parts = []
+    if halved:
+        parts.append(f"{tokens_text(saved.by_halving)} by halving {count_text(halved, 'trial')}")
+    if doomed:
+        parts.append(f"{tokens_text(saved.by_doom)} by ending {count_text(doomed, 'doomed trial')}")
+    share = saved.tokens / (saved.tokens + found.cost.tokens)
+    return (
+        f"{tokens_text(saved.tokens)} tokens ({share:.0%}), about {seconds_text(saved.slot_s)} of a slot: "
+        f"{list_text(parts)}."
+    )
+
+
+def _cautions(search: SearchRecord, found: Answer, now: float) -> list[str]:
+    told = []
+    if search.status == "running":
+        age = seconds_text(max(0.0, now - search.last_time))
+        told.append(f"The search has not ended: its last event is {age} old. What follows may change.")
+    elif search.status != "finished":
+        told.append(
+            f"The search was {search.status} after {len(search.trials)} of {search.planned_trials} trials."
+        )
+    best = found.best
+    if best is None:
+        return told
+    if best.status != "finished":
+        told.append(
+            f"No trial has finished. The best one is {best.status} after {tokens_text(best.tokens_seen)} of "
+            f"{tokens_text(search.max_tokens)} tokens, and others were judged after fewer or more."
+        )
+    if found.level:
+        names = list_text([trial.id for trial in found.level])
+        told.append(f"Cannot be told from the best within noise: {names}.")
+    examples = len(best.last_eval.evaluation.example_nll) if best.last_eval else 0
+    others = dict(found.counts).get("finished", 0) or len(search.trials)
+    told.append(
+        f"The noise counted is that of {examples} held-out examples. "
+        f"Another training seed, and picking the best of {others}, add to it."
+    )
+    return told

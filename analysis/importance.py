@@ -1,0 +1,154 @@
+"""Which parameter mattered: fANOVA (Hutter, Hoos and Leyton-Brown 2014) as Optuna computes it.
+
+Fitted on the study the search kept. A random forest learns the eval NLL from the parameters; a parameter's
+importance is its share of the variance the forest predicts over the whole space.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analysis.records import SearchRecord
+from analysis.words import count_text
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+JOURNAL_NAME = "study.journal"
+MIN_TRIALS = 6
+"""Fewer trials than this are not looked at."""
+TRIALS_PER_PARAMETER = 5
+"""Below so many trials per parameter the figures are called a rough guess."""
+RESAMPLES = 10
+TREES = 32
+
+
+@dataclass(frozen=True)
+class Share:
+    """The importance of one parameter."""
+
+    path: str
+    share: float
+    """Of the variance; all parameters together make 1."""
+    low: float
+    high: float
+    """The lowest and highest share when trials are drawn again with replacement (bootstrap)."""
+
+
+@dataclass(frozen=True)
+class Importance:
+    """Importances from one set of trials."""
+
+    basis: str
+    """Which trials, judged when."""
+    trials: int
+    shares: tuple[Share, ...]
+    """The most important first."""
+
+
+@dataclass(frozen=True)
+class Importances:
+    """What can be said about importance, and what to keep in mind."""
+
+    found: tuple[Importance, ...]
+    cautions: tuple[str, ...]
+
+
+def importances(search: SearchRecord) -> Importances:
+    """Compute importances twice: by the NLL of finished trials, and by the NLL of all at the first rung.
+
+    fANOVA reads finished trials alone, and those are the ones that halving let through: a parameter that
+    ruins trials early hardly varies among them. At the first rung nearly all are still there.
+    """
+    journal = search.folder / JOURNAL_NAME
+    if not journal.is_file():
+        return Importances(
+            (), (f"There is no {JOURNAL_NAME} in the search's folder to compute importances from.",)
+        )
+    trials = _study_trials(journal, search.name)
+    values = {
+        "finished trials, by their last eval NLL": _finished(trials),
+        "trials that reached the first rung, by their eval NLL there": _at_first_rung(trials),
+    }
+    found, cautions = [], []
+    for basis, by_trial in values.items():
+        if len(by_trial) < MIN_TRIALS:
+            cautions.append(
+                f"Too few {basis.partition(',')[0]}: {len(by_trial)}, where {MIN_TRIALS} are the least."
+            )
+            continue
+        found.append(Importance(basis, len(by_trial), _shares(by_trial)))
+    return Importances(tuple(found), tuple(cautions + _cautions(search, found)))
+
+
+def _cautions(search: SearchRecord, found: Sequence[Importance]) -> list[str]:
+    stopped = sum(trial.status == "halved" for trial in search.trials)
+    doomed = sum(trial.doomed for trial in search.trials)
+    told = []
+    if stopped or doomed:
+        told.append(
+            f"{count_text(stopped, 'halved trial')} and {count_text(doomed, 'doomed trial')} have no final "
+            "NLL, and doomed ones hardly any NLL at all; where it is missing they are left out. What ruins a "
+            "trial early looks less important than it is."
+        )
+    for one in found:
+        if one.trials < TRIALS_PER_PARAMETER * len(one.shares):
+            told.append(
+                f"{one.trials} trials for {len(one.shares)} parameters is a rough guess (see the ranges)."
+            )
+    return told
+
+
+def _study_trials(journal: Path, name: str) -> "list[FrozenTrial]":
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.load_study(study_name=name, storage=JournalStorage(JournalFileBackend(str(journal))))
+    return study.get_trials(deepcopy=False)
+
+
+def _finished(trials: "Sequence[FrozenTrial]") -> "list[tuple[FrozenTrial, float]]":
+    return [
+        (trial, float(trial.values[0]))
+        for trial in trials
+        if trial.state.name == "COMPLETE" and trial.user_attrs["status"] == "finished"
+    ]
+
+
+def _at_first_rung(trials: "Sequence[FrozenTrial]") -> "list[tuple[FrozenTrial, float]]":
+    first = min((step for trial in trials for step in trial.intermediate_values), default=0)
+    return [(t, t.intermediate_values[first]) for t in trials if first in t.intermediate_values]
+
+
+def _shares(by_trial: "Sequence[tuple[FrozenTrial, float]]") -> tuple[Share, ...]:
+    import numpy as np
+
+    shares = _fanova(by_trial)
+    dice, again = np.random.default_rng(0), []
+    for _ in range(RESAMPLES):
+        drawn = dice.integers(len(by_trial), size=len(by_trial))
+        again.append(_fanova([by_trial[i] for i in drawn]))
+    spread: Mapping[str, list[float]] = {path: [one[path] for one in again] for path in shares}
+    return tuple(
+        Share(path, share, min(*spread[path], share), max(*spread[path], share))
+        for path, share in sorted(shares.items(), key=lambda item: -item[1])
+    )
+
+
+def _fanova(by_trial: "Sequence[tuple[FrozenTrial, float]]") -> dict[str, float]:
+    import optuna
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+
+    study: Any = optuna.create_study(direction="minimize")
+    study.add_trials(
+        [
+            optuna.trial.create_trial(params=trial.params, distributions=trial.distributions, value=value)
+            for trial, value in by_trial
+        ]
+    )
+    evaluator = FanovaImportanceEvaluator(n_trees=TREES, seed=0)
+    shares: dict[str, float] = get_param_importances(study, evaluator=evaluator)
+    return {path: float(shares.get(path, 0.0)) for path in by_trial[0][0].params}

@@ -1,0 +1,174 @@
+"""Decide what a search found: the best trial, by how much, at what cost.
+
+All NLLs are in nats per answer token on the same held-out examples. The order of the trials is the one of
+`summary.json` (docs/summary.md).
+"""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from analysis.records import Baseline, SearchRecord, TrialRecord
+from train_fn.report import Evaluation
+
+CLEAR_STDERRS = 2.0
+"""A lead of so many of its standard errors is called more than noise: one in 40 for two equal trials."""
+
+
+@dataclass(frozen=True)
+class Lead:
+    """By how much one eval NLL lies below another."""
+
+    nll: float
+    stderr: float
+    paired: bool
+    """From differences by example: what makes examples hard for both has cancelled."""
+
+    @property
+    def clear(self) -> bool:
+        """Whether the lead exceeds its noise."""
+        return self.nll > 0 and self.nll >= CLEAR_STDERRS * self.stderr
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a search took."""
+
+    tokens: int
+    wall_s: float
+    slot_s: float
+    """Time that slots spent on trials, added up over slots."""
+    gpu_h: float
+    """`slot_s` times the GPUs of a slot, in hours; 0 without GPUs."""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What stopped trials did not spend of `run.max_tokens` each."""
+
+    by_halving: int
+    """Tokens of trials that lost at a rung."""
+    by_doom: int
+    """Tokens of diverged and overflowing trials."""
+    slot_s: float
+    """What these tokens would have taken to train, at the mean speed of all trials."""
+
+    @property
+    def tokens(self) -> int:
+        """All tokens saved."""
+        return self.by_halving + self.by_doom
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a search found."""
+
+    best: TrialRecord | None
+    """None when no trial was evaluated without diverging, overflowing or failing."""
+    second: TrialRecord | None
+    over_second: Lead | None
+    level: tuple[TrialRecord, ...]
+    """Trials that came as far as the best and cannot be told from it within noise."""
+    over_base: Lead | None
+    cost: Cost
+    saved: Saved
+    counts: tuple[tuple[str, int], ...]
+    """Status -> trials, the most frequent first."""
+
+
+def paired_lead(better: Evaluation, worse: Evaluation) -> Lead:
+    """Return by how much `better` lies below `worse` on the same examples.
+
+    With d_i the difference on example i and w_i its answer tokens: r = sum(w d) / sum(w), a ratio estimator
+    with SE^2 = n / (n - 1) * sum(w^2 (d - r)^2) / sum(w)^2 (Cochran 1977, Sampling Techniques, eq. 6.13).
+    """
+    assert better.example_tokens == worse.example_tokens, "trials are compared on the same examples"
+    weights, n = better.example_tokens, len(better.example_tokens)
+    differences = [w - b for b, w in zip(better.example_nll, worse.example_nll, strict=True)]
+    total = sum(weights)
+    ratio = math.fsum(w * d for w, d in zip(weights, differences, strict=True)) / total
+    squares = math.fsum((w * (d - ratio)) ** 2 for w, d in zip(weights, differences, strict=True))
+    return Lead(ratio, math.sqrt(n / max(1, n - 1) * squares) / total, paired=True)
+
+
+def unpaired_lead(better: Evaluation, nll: float, stderr: float) -> Lead:
+    """Return by how much `better` lies below an NLL of which no figures by example are known.
+
+    The standard errors are added as if the examples were different ones: too large rather than too small.
+    """
+    return Lead(nll - better.nll, math.hypot(better.stderr, stderr), paired=False)
+
+
+def over_base(trial: Evaluation, base: Baseline) -> Lead:
+    """Return by how much a trial lies below the base model."""
+    if base.evaluation is not None and base.evaluation.example_tokens == trial.example_tokens:
+        return paired_lead(trial, base.evaluation)
+    return unpaired_lead(trial, base.nll, base.stderr)
+
+
+def ranked(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """List the trials that may be called the best one, best first.
+
+    Finished trials come before all others: an NLL after fewer tokens is no fair comparison. Diverged,
+    overflowing and failed ones are never among them. Of equals the one with fewer tokens comes first.
+    """
+    statuses = ("finished", "running", "halved", "cancelled")
+    sound = [t for t in trials if t.status in statuses and t.eval_nll is not None]
+    return sorted(sound, key=lambda t: (t.status != "finished", t.eval_nll, t.tokens_seen, t.number))
+
+
+def answer(search: SearchRecord) -> Answer:
+    """Decide what a search found."""
+    order = ranked(search.trials)
+    best = order[0] if order else None
+    second = order[1] if len(order) > 1 else None
+    lead = base = None
+    level: list[TrialRecord] = []
+    if best is not None and best.last_eval is not None:
+        mine = best.last_eval.evaluation
+        if second is not None and second.last_eval is not None:
+            lead = paired_lead(mine, second.last_eval.evaluation)
+        level = [other for other in order[1:] if _as_far(other, best) and not _clear(mine, other)]
+        if search.base is not None:
+            base = over_base(mine, search.base)
+    return Answer(
+        best=best,
+        second=second,
+        over_second=lead,
+        level=tuple(level),
+        over_base=base,
+        cost=cost(search),
+        saved=saved(search),
+        counts=tuple(Counter(trial.status for trial in search.trials).most_common()),
+    )
+
+
+def _as_far(a: TrialRecord, b: TrialRecord) -> bool:
+    return (a.status == "finished") == (b.status == "finished")
+
+
+def _clear(better: Evaluation, other: TrialRecord) -> bool:
+    return other.last_eval is None or paired_lead(better, other.last_eval.evaluation).clear
+
+
+def cost(search: SearchRecord) -> Cost:
+    """Add up what the search took."""
+    slot_s = sum(attempt.seconds for trial in search.trials for attempt in trial.attempts)
+    resources = search.experiment["resources"]
+    gpus = resources["ranks_per_slot"] * resources["gpus_per_rank"]
+    tokens = sum(trial.tokens_seen for trial in search.trials)
+    return Cost(tokens, search.wall_s, slot_s, gpus * slot_s / 3600)
+
+
+def saved(search: SearchRecord) -> Saved:
+    """Add up what stopped trials did not spend."""
+
+    def left(trials: list[TrialRecord]) -> int:
+        return sum(max(0, search.max_tokens - trial.tokens_seen) for trial in trials)
+
+    halved = left([trial for trial in search.trials if trial.status == "halved"])
+    doomed = left([trial for trial in search.trials if trial.doomed])
+    tokens = sum(trial.tokens_seen for trial in search.trials)
+    train_s = sum(trial.train_s for trial in search.trials)
+    return Saved(halved, doomed, (halved + doomed) * train_s / tokens if tokens else 0.0)

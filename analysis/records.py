@@ -1,0 +1,173 @@
+"""What is known of a search, as frozen values: everything else in this package computes from these."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from train_fn.data_report import DataReport
+from train_fn.report import Evaluation, Status
+
+TrialStatus = Status | Literal["running"]
+Point = tuple[int, float, float, float]
+"""Tokens seen, loss, and the loss smoothed by factors of 0.9 and 0.98."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """What the report needs of one window of optimizer steps; counts are since the trial began."""
+
+    tokens_seen: int
+    steps: int
+    points: tuple[Point, ...]
+    overflow_steps: int
+    spikes: int
+    trend: str
+    tokens_per_s: float
+
+
+@dataclass(frozen=True)
+class Scored:
+    """An evaluation on the held-out examples, and after how many tokens."""
+
+    tokens_seen: int
+    evaluation: Evaluation
+
+
+@dataclass(frozen=True)
+class Interval:
+    """From when to when, in seconds since the epoch."""
+
+    start: float
+    end: float
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return self.end - self.start
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One finished, stopped or running trial, read back."""
+
+    search: str
+    number: int
+    params: Mapping[str, Any]
+    """Sampled values by dotted path."""
+    config: Mapping[str, Any]
+    """The whole `TrainConfig`, nested."""
+    status: TrialStatus
+    reason: str
+    attempts: tuple[Interval, ...]
+    """When a slot worked on it; the last one of a running trial ends with the search's last event."""
+    windows: tuple[Window, ...]
+    evals: tuple[Scored, ...]
+    tokens_seen: int
+    steps: int
+    overflow_steps: int
+    eval_nll: float | None
+    eval_nll_stderr: float | None
+    train_s: float
+    """In optimizer steps; evaluations and checkpoints are not in it."""
+    start_overhead_s: float
+    """Of the last attempt, from the slot taking it up to its first step."""
+    checkpoint: str | None
+
+    @property
+    def id(self) -> str:
+        """The name the trial has everywhere: `exp4-0007`."""
+        return f"{self.search}-{self.number:04d}"
+
+    @property
+    def doomed(self) -> bool:
+        """Whether the trial was ended because it could not be saved."""
+        return self.status in ("diverged", "overflowing")
+
+    @property
+    def last_eval(self) -> Scored | None:
+        """The last evaluation, None if there was none."""
+        return self.evals[-1] if self.evals else None
+
+    @property
+    def lr(self) -> float:
+        """The learning rate."""
+        return float(self.config["optim"]["lr"])
+
+    @property
+    def effective_batch_size(self) -> int:
+        """Examples per optimizer step."""
+        return int(self.config["optim"]["effective_batch_size"])
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One verdict at a rung, with the numbers behind it; the fields are those of the ledger."""
+
+    trial: int
+    bracket: int
+    rung: int
+    rung_tokens: int
+    tokens_seen: int
+    value: float
+    cutoff: float | None
+    paired_difference: float | None
+    standard_error: float | None
+    peers: int
+    keep: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The eval NLL of the untrained base model."""
+
+    nll: float
+    stderr: float
+    evaluation: Evaluation | None
+    """By example, where the search's cache still has it."""
+
+
+@dataclass(frozen=True)
+class SearchRecord:
+    """One search, read back."""
+
+    name: str
+    folder: Path
+    experiment: Mapping[str, Any]
+    """The resolved experiment as the last command had it, distributions in Optuna's own form."""
+    profile: str
+    status: str
+    """`finished`, `interrupted`, `failed`, or `running` while its last command has not said that it ended."""
+    data_key: str
+    """Hash of the prepared data: with the same one, the held-out examples are the same."""
+    git_commit: str
+    commands: tuple[Interval, ...]
+    trials: tuple[TrialRecord, ...]
+    decisions: tuple[Decision, ...]
+    base: Baseline | None
+    data_report: DataReport | None
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens of a trial that is not stopped."""
+        return int(self.experiment["base"]["run"]["max_tokens"])
+
+    @property
+    def planned_trials(self) -> int:
+        """How many trials the search may try."""
+        return int(self.experiment["budget"]["trials"])
+
+    @property
+    def wall_s(self) -> float:
+        """Wall time of all its commands, without the pauses between them."""
+        return sum(command.seconds for command in self.commands)
+
+    @property
+    def last_time(self) -> float:
+        """When its last event happened, in seconds since the epoch."""
+        return self.commands[-1].end
+
+    def trial(self, number: int) -> TrialRecord:
+        """Return the trial of that number."""
+        return next(trial for trial in self.trials if trial.number == number)

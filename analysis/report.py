@@ -1,0 +1,108 @@
+"""Report what a search found: `python -m analysis.report exp4`.
+
+The terminal gets a table at once; the page (`<storage>/exp4/report.html`) takes a few seconds more, and is
+also put into MLflow. Works while the search still runs, on any machine that sees its folder.
+"""
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+from analysis.answer import tell
+from analysis.compare import Comparison, compare
+from analysis.figures import ladder
+from analysis.rank import Answer, answer
+from analysis.records import SearchRecord
+from analysis.runs import read_search
+from train_fn.errors import InputError
+
+PAGE_NAME = "report.html"
+EXIT_INPUT, EXIT_INTERRUPTED = 2, 130
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    args = _parser().parse_args(argv)
+    names = list(dict.fromkeys([*([args.experiment] if args.experiment else []), *args.compare]))
+    if not names:
+        raise InputError("no search was named; give one, for example `python -m analysis.report exp4`")
+    searches = [read_search(args.storage, name) for name in names]
+    for search in searches:
+        _check_shown(search)
+    found, comparison = answer(searches[0]), compare(searches) if len(searches) > 1 else None
+    _print_table(searches[0], found, comparison)
+    sys.stdout.flush()
+    _make_page(args, searches[0], found, comparison)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis.report",
+        description="Say what a search found, in the terminal and as a page.",
+    )
+    parser.add_argument("experiment", nargs="?", help="name of a search, for example exp4")
+    parser.add_argument("--storage", type=Path, default=Path("runs"), metavar="DIR", help="default: runs")
+    parser.add_argument(
+        "--compare", nargs="+", default=[], metavar="SEARCH", help="searches to compare by their best trials"
+    )
+    parser.add_argument("--html", type=Path, metavar="FILE", help=f"default: DIR/EXPERIMENT/{PAGE_NAME}")
+    parser.add_argument("--no-mlflow", action="store_true", help="do not put the page into MLflow")
+    return parser
+
+
+def _check_shown(search: SearchRecord) -> None:
+    """Refuse a search of which nothing can be shown yet."""
+    if not any(trial.windows or trial.status != "running" for trial in search.trials):
+        state = "still running" if search.status == "running" else search.status
+        raise InputError(
+            f"search {search.name!r} ({state}) has no figures of any trial; nothing can be shown yet"
+        )
+
+
+def _print_table(search: SearchRecord, found: Answer, comparison: Comparison | None) -> None:
+    from analysis.table import make_console, print_report
+
+    told = tell(search, found, time.time())
+    print_report(make_console(), search, found, told, ladder(search, found.best).rungs, comparison)
+
+
+def _make_page(
+    args: argparse.Namespace, search: SearchRecord, found: Answer, comparison: Comparison | None
+) -> None:
+    from analysis import page  # the plotting library takes a second to import
+
+    now = time.time()
+    text = page.render(page.compute(search, found, comparison, now), now)
+    path = args.html or search.folder / PAGE_NAME
+    try:
+        page.write_page(path, text)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}; give --html another file") from error
+    print(f"\npage: {path} ({len(text) / 1e6:.1f} MB)")
+    if not args.no_mlflow:
+        from analysis.publish import ENVIRONMENT, publish
+
+        for name, value in ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        known = [search.experiment["tracking"]["uri"], os.environ.get("MLFLOW_TRACKING_URI", "")]
+        print(publish(search.folder, text, known))
+
+
+def run() -> None:
+    """Run the command and exit with its code; an `InputError` becomes one line and code 2."""
+    try:
+        code = main()
+    except InputError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        code = EXIT_INPUT
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        code = EXIT_INTERRUPTED
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    run()

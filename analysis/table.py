@@ -1,0 +1,127 @@
+"""The report in the terminal: the answer first, then the trials."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from analysis.answer import Told
+from analysis.compare import Comparison, Row
+from analysis.figures import Rung
+from analysis.rank import Answer, ranked
+from analysis.records import SearchRecord, TrialRecord
+from analysis.words import count_text, params_text, short, tokens_text, value_text
+
+MAX_ROWS = 20
+PIPED_WIDTH = 140
+_STYLES = {"finished": "green", "diverged": "red", "overflowing": "red", "failed": "red", "running": "cyan"}
+
+
+def make_console() -> Console:
+    """Return a console that takes text as it is; wide where its output goes into a file."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    return console if console.is_terminal else Console(
+        highlight=False, markup=False, emoji=False, width=PIPED_WIDTH
+    )  # fmt: skip
+
+
+def print_report(
+    console: Console,
+    search: SearchRecord,
+    found: Answer,
+    told: Told,
+    rungs: Sequence[Rung],
+    comparison: Comparison | None,
+) -> None:
+    """Print the answer, the trials, the rungs and the comparison."""
+    counts = ", ".join(f"{number} {status}" for status, number in found.counts)
+    trials = f"{count_text(len(search.trials), 'trial')} ({counts})"
+    console.print(f"{search.name} ({search.profile}) {search.status}: {trials}")
+    console.print()
+    console.print(Text(told.headline, style="bold"))
+    if found.best is not None:
+        console.print(f"  {params_text(found.best.params)}")
+        console.print(f"  lead:  {told.verdict}")
+    console.print(f"  base:  {told.over_base}")
+    console.print(f"  cost:  {told.cost}")
+    console.print(f"  saved: {told.saved}")
+    if found.best is not None:
+        console.print(f"  weights: {found.best.checkpoint or 'none kept'}", soft_wrap=True)
+    for caution in told.cautions:
+        console.print(Text(f"  note: {caution}", style="yellow"))
+    console.print()
+    console.print(trial_table(search, found))
+    left = len(search.trials) - MAX_ROWS
+    if left > 0:
+        console.print(f"and {count_text(left, 'more trial')}; the page has them all")
+    for rung in rungs:
+        bracket = f", bracket {rung.bracket}" if rung.bracket else ""
+        noise = f" ({rung.by_noise} within noise)" if rung.by_noise else ""
+        console.print(
+            f"rung {rung.rung}{bracket} ({tokens_text(rung.tokens)} tokens): {rung.arrived} arrived, "
+            f"{rung.kept} went on{noise}, {rung.stopped} stopped"
+        )
+    if comparison is not None:
+        console.print()
+        console.print(comparison_table(comparison.rows, "search"))
+        for warning in comparison.warnings:
+            console.print(Text(f"  note: {warning}", style="yellow"))
+
+
+def trial_table(search: SearchRecord, found: Answer) -> Table:
+    """Lay out the first `MAX_ROWS` trials, best first."""
+    paths = sorted(search.experiment["space"])
+    table = Table(box=None, pad_edge=False, header_style="dim", expand=True)
+    table.add_column("trial", no_wrap=True)
+    table.add_column("status", no_wrap=True)
+    for path in paths:
+        table.add_column(short(path).replace("_", " "), justify="right")
+    for name in ("eval NLL", "tokens", "overflows"):
+        table.add_column(name, justify="right", no_wrap=name == "eval NLL")
+    table.add_column("why it ended", ratio=1, min_width=24)
+    for trial in table_order(search.trials)[:MAX_ROWS]:
+        bold = "bold " if found.best is not None and trial.number == found.best.number else ""
+        table.add_row(
+            Text(trial.id, style=f"{bold}default"),
+            Text(trial.status, style=_STYLES.get(trial.status, "default")),
+            *(value_text(trial.params[path]) for path in paths),
+            nll_text(trial),
+            tokens_text(trial.tokens_seen),
+            str(trial.overflow_steps),
+            Text(trial.reason),
+        )
+    return table
+
+
+def comparison_table(rows: Sequence[Row], what: str) -> Table:
+    """Lay out variants by their best trials."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in (what, "trials", "best trial", "eval NLL", "behind the first", "parameters"):
+        table.add_column(name)
+    for place, row in enumerate(rows):
+        behind = "" if place == 0 else "not comparable"
+        if row.behind is not None:
+            verdict = "more than noise" if row.behind.clear else "within noise"
+            behind = f"{row.behind.nll:.4f} ± {row.behind.stderr:.4f}, {verdict}"
+        best = row.best
+        name = "none" if best is None else f"{best.id} ({best.status})"
+        params = "" if best is None else params_text(best.params)
+        nll = "" if best is None else nll_text(best)
+        table.add_row(row.name, str(row.trials), name, nll, behind, params)
+    return table
+
+
+def table_order(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """List all trials: the ones that may be the best in their order, then the others by number."""
+    order = ranked(trials)
+    numbers = {trial.number for trial in order}
+    return [*order, *(trial for trial in trials if trial.number not in numbers)]
+
+
+def nll_text(trial: TrialRecord) -> str:
+    """Write the last eval NLL with its standard error."""
+    if trial.eval_nll is None:
+        return "–"
+    error = "" if trial.eval_nll_stderr is None else f" ± {trial.eval_nll_stderr:.4f}"
+    return f"{trial.eval_nll:.4f}{error}"

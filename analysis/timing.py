@@ -1,0 +1,114 @@
+"""Where the time of a search went, by slot.
+
+The ledger does not say on which slot a trial ran. It says when each trial was taken up and when it ended, and
+a slot works on one trial at a time, so trials are laid into as few lanes as can hold them (interval
+partitioning: each goes to the lane that has been free the longest). Lanes are slots up to their names.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from analysis.records import Interval, SearchRecord, TrialRecord
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Seconds by what they were spent on."""
+
+    start: float = 0.0
+    """From a slot taking a trial up to its first optimizer step."""
+    train: float = 0.0
+    evaluate: float = 0.0
+    other: float = 0.0
+    """Checkpoints, kept weights, waiting, and what a restart had to repeat."""
+    idle: float = 0.0
+    """No trial on the slot while the search ran."""
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return self.start + self.train + self.evaluate + self.other + self.idle
+
+
+@dataclass(frozen=True)
+class Block:
+    """One attempt at a trial, on the clock of the search, which stands still between its commands."""
+
+    trial: TrialRecord
+    lane: int
+    begin_s: float
+    end_s: float
+    spent: Spent
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Where the time went."""
+
+    blocks: tuple[Block, ...]
+    lanes: tuple[Spent, ...]
+    total: Spent
+    wall_s: float
+
+
+def timing(search: SearchRecord) -> Timing:
+    """Lay the trials of a search into lanes and add up what each lane spent."""
+    attempts = sorted(
+        (
+            (attempt, part, trial)
+            for trial in search.trials
+            for attempt, part in zip(trial.attempts, by_attempt(trial), strict=True)
+        ),
+        key=lambda one: (one[0].start, one[2].number),
+    )
+    blocks, free = [], list[float]()
+    for attempt, part, trial in attempts:
+        begin, end = _clock(search.commands, attempt.start), _clock(search.commands, attempt.end)
+        fitting = [lane for lane, since in enumerate(free) if since <= begin]
+        lane = min(fitting, key=lambda one: free[one]) if fitting else len(free)
+        free[lane : lane + 1] = [end]
+        blocks.append(Block(trial, lane, begin, end, part))
+    lanes = []
+    for lane in range(len(free)):
+        busy = _sum([block.spent for block in blocks if block.lane == lane])
+        lanes.append(_sum([busy, Spent(idle=max(0.0, search.wall_s - busy.total))]))
+    return Timing(tuple(blocks), tuple(lanes), _sum(lanes), search.wall_s)
+
+
+def by_attempt(trial: TrialRecord) -> list[Spent]:
+    """Say what each attempt at a trial spent its time on.
+
+    Training and evaluating are known for the trial as a whole and start-up for its last attempt; they are
+    shared out in proportion to the time that is left in each attempt, which never gets more than it took.
+    """
+    durations = [attempt.seconds for attempt in trial.attempts]
+    starts = [0.0] * len(durations)
+    starts[-1] = min(trial.start_overhead_s, durations[-1])
+    left = [duration - start for duration, start in zip(durations, starts, strict=True)]
+    evaluate = sum(one.evaluation.seconds for one in trial.evals)
+    known = trial.train_s + evaluate
+    scale = min(1.0, sum(left) / known) / sum(left) if known > 0 and sum(left) > 0 else 0.0
+    return [
+        Spent(
+            start=start,
+            train=rest * scale * trial.train_s,
+            evaluate=rest * scale * evaluate,
+            other=max(0.0, rest * (1 - scale * known)),
+        )
+        for start, rest in zip(starts, left, strict=True)
+    ]
+
+
+def _clock(commands: Sequence[Interval], time: float) -> float:
+    """Return how long the search had run at that time, its pauses left out."""
+    return sum(min(max(time - command.start, 0.0), command.seconds) for command in commands)
+
+
+def _sum(parts: Sequence[Spent]) -> Spent:
+    return Spent(
+        sum(part.start for part in parts),
+        sum(part.train for part in parts),
+        sum(part.evaluate for part in parts),
+        sum(part.other for part in parts),
+        sum(part.idle for part in parts),
+    )
