@@ -194,7 +194,11 @@ class RunConfig:
         check(self.max_tokens >= 1, "run.max_tokens", self.max_tokens, "must be at least 1", "try 100000")
         rule = f"must be between 1 and run.max_tokens = {self.max_tokens}"
         check(
-            1 <= self.window_tokens <= self.max_tokens, "run.window_tokens", self.window_tokens, rule, "lower it"
+            1 <= self.window_tokens <= self.max_tokens,
+            "run.window_tokens",
+            self.window_tokens,
+            rule,
+            "lower it",
         )
         rising = list(self.eval_at_tokens) == sorted(set(self.eval_at_tokens))
         rule = "must rise and lie within 1 and run.max_tokens"
@@ -219,4 +223,6 @@ class TrainConfig:
         check(warmup <= most, "optim.warmup_tokens", warmup, rule, "lower it, or train longer")
         longest, micro = self.data.max_example_tokens, self.engine.max_tokens_per_micro_batch
         rule = f"must not exceed engine.max_tokens_per_micro_batch = {micro}: an example is never split"
-        check(longest <= micro, "data.max_example_tokens", longest, rule, "lower it, or raise the micro-batch")
+        check(
+            longest <= micro, "data.max_example_tokens", longest, rule, "lower it, or raise the micro-batch"
+        )

@@ -105,8 +105,8 @@ class _UnwantedError(Exception):
 
 
 def _join_group(device: torch.device) -> None:
+    os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed refuses to start without it
     if not distributed.is_initialized():
-        os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed refuses to start without it
         backend = "nccl" if device.type == "cuda" else "gloo"
         distributed.init_process_group(backend, store=distributed.HashStore(), rank=0, world_size=1)
 

@@ -210,7 +210,7 @@ def test_an_empty_space_is_refused(laptop: Experiment, tmp_path: Path) -> None:
 
 
 def test_a_known_good_point_outside_the_space_is_refused(laptop: Experiment, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"lr = 50.0 lies outside"):
+    with pytest.raises(InputError, match=r"lr = 50.0 is outside"):
         plan(replace(laptop, known_good=({"optim.lr": 50.0},)), tmp_path)
 
 
