@@ -27,6 +27,8 @@ from analysis.timing import Timing
 from analysis.words import seconds_text
 
 NLL_COLOURS = list(Viridis256[50:240])
+CROWD = 24
+"""More curves than this of one group are drawn thinner."""
 _MARKERS = {"finished": "circle", "best": "circle", "halved": "inverted_triangle", "doomed": "x"}
 
 
@@ -41,7 +43,8 @@ def draw_curves(data: Curves, max_tokens: int) -> figure:
     for group in draw_order(line.group for line in data.lines):
         lines = [line for line in data.lines if line.group == group]
         source = _curve_source(lines)
-        wide = 2.6 if group == "best" else 1.4
+        crowded = len(lines) > CROWD
+        wide = 2.6 if group == "best" else 0.9 if crowded else 1.4
         for kind in KINDS:
             drawn = plot.multi_line(
                 xs="tokens",
@@ -49,7 +52,7 @@ def draw_curves(data: Curves, max_tokens: int) -> figure:
                 source=source,
                 color=COLOURS[group],
                 line_width=0.8 if kind == "raw" else wide,
-                line_alpha=0.28 if kind == "raw" else 0.9,
+                line_alpha=(0.12 if crowded else 0.28) if kind == "raw" else (0.5 if crowded else 0.9),
                 visible=kind not in HIDDEN,
                 name=f"curves|{group}|{kind}",
             )
@@ -58,8 +61,8 @@ def draw_curves(data: Curves, max_tokens: int) -> figure:
     plot.add_tools(
         HoverTool(renderers=hovered, tooltips=[("", "@about"), ("tokens", "$x{0,0}"), ("loss", "$y")])
     )
-    _marks(plot, data.spikes, data, "spike", "triangle")
-    _marks(plot, data.overflows, data, "overflow", "square_pin")
+    _marks(plot, data.spikes, data, "spike", "triangle", 10)
+    _marks(plot, data.overflows, data, "overflow", "diamond", 7)
     return plot
 
 
@@ -156,10 +159,11 @@ def draw_ladder(data: Ladder, max_tokens: int) -> figure:
 def draw_timeline(data: Timing) -> figure:
     """Draw which trial was on which slot, and when it only started up."""
     lanes = [f"slot {lane + 1}" for lane in range(len(data.lanes))]
+    unit, seconds = _time_unit(data.wall_s)
     plot = empty_figure(
-        "seconds since the search began", "", y_range=list(reversed(lanes)), height=130 + 30 * len(lanes)
+        f"{unit} since the search began", "", y_range=list(reversed(lanes)), height=130 + 30 * len(lanes)
     )
-    plot.x_range = Range1d(0, max(data.wall_s, 1.0) * 1.005)
+    plot.x_range = Range1d(0, max(data.wall_s, 1.0) * 1.005 / seconds)
     columns: dict[str, list[Any]] = {
         name: [] for name in ("lane", "left", "right", "colour", "about", "alpha")
     }
@@ -170,7 +174,7 @@ def draw_timeline(data: Timing) -> figure:
         told = f"{about(block.trial)}; {seconds_text(block.spent.start)} start-up, "
         told += f"{seconds_text(block.spent.train)} training, {seconds_text(block.spent.evaluate)} evaluation"
         for left, right, alpha in ((block.begin_s, ready, 0.25), (ready, block.end_s, 0.85)):
-            values = (lanes[block.lane], left, right, COLOURS[group], told, alpha)
+            values = (lanes[block.lane], left / seconds, right / seconds, COLOURS[group], told, alpha)
             for name, value in zip(columns, values, strict=True):
                 columns[name].append(value)
     bars = plot.hbar(
@@ -191,6 +195,12 @@ def draw_comparison(lines: Sequence[EvalLine]) -> figure:
     return plot
 
 
+def _time_unit(longest_s: float) -> tuple[str, float]:
+    """Choose the unit of a time axis; return its name and its seconds."""
+    units = (("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0))
+    return next(unit for unit in units if longest_s >= 5 * unit[1] or unit[1] == 1.0)
+
+
 def _curve_source(lines: Sequence[Line]) -> ColumnDataSource:
     def column(name: str) -> list[Any]:
         return [np.asarray(getattr(line, name), dtype=np.float32) for line in lines]
@@ -199,7 +209,7 @@ def _curve_source(lines: Sequence[Line]) -> ColumnDataSource:
     return ColumnDataSource({**named, "about": [about(line.trial) for line in lines]})
 
 
-def _marks(plot: figure, marks: Sequence[Mark], data: Curves, kind: str, marker: str) -> None:
+def _marks(plot: figure, marks: Sequence[Mark], data: Curves, kind: str, marker: str, size: int) -> None:
     """Draw marks by group; one outside the frame is drawn at its edge, its figures are in its words."""
     drawn, edge = [], 0.02 * (data.frame.high - data.frame.low)
     low, high = data.frame.low + edge, data.frame.high - edge
@@ -212,7 +222,7 @@ def _marks(plot: figure, marks: Sequence[Mark], data: Curves, kind: str, marker:
         }
         drawn.append(
             plot.scatter(
-                x="x", y="y", source=ColumnDataSource(columns), marker=marker, size=9, fill_alpha=0.5,
+                x="x", y="y", source=ColumnDataSource(columns), marker=marker, size=size, fill_alpha=0.5,
                 color=COLOURS[group], name=f"curves|{group}|{kind}",
             )
         )  # fmt: skip

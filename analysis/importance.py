@@ -20,8 +20,8 @@ MIN_TRIALS = 6
 """Fewer trials than this are not looked at."""
 TRIALS_PER_PARAMETER = 5
 """Below so many trials per parameter the figures are called a rough guess."""
-RESAMPLES = 10
-TREES = 32
+RESAMPLES = 8
+TREES = 24
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def importances(search: SearchRecord) -> Importances:
         return Importances(
             (), (f"There is no {JOURNAL_NAME} in the search's folder to compute importances from.",)
         )
-    trials = _study_trials(journal, search.name)
+    trials = _study_trials(journal)
     values = {
         "finished trials, by their last eval NLL": _finished(trials),
         "trials that reached the first rung, by their eval NLL there": _at_first_rung(trials),
@@ -88,9 +88,9 @@ def _cautions(search: SearchRecord, found: Sequence[Importance]) -> list[str]:
     told = []
     if stopped or doomed:
         told.append(
-            f"{count_text(stopped, 'halved trial')} and {count_text(doomed, 'doomed trial')} have no final "
-            "NLL, and doomed ones hardly any NLL at all; where it is missing they are left out. What ruins a "
-            "trial early looks less important than it is."
+            f"Left out for lack of a final NLL: {count_text(stopped, 'halved trial')} and "
+            f"{count_text(doomed, 'doomed trial')}; at the first rung the doomed ones that were ended before "
+            "it. What ruins a trial early looks less important than it is."
         )
     for one in found:
         if one.trials < TRIALS_PER_PARAMETER * len(one.shares):
@@ -100,14 +100,15 @@ def _cautions(search: SearchRecord, found: Sequence[Importance]) -> list[str]:
     return told
 
 
-def _study_trials(journal: Path, name: str) -> "list[FrozenTrial]":
+def _study_trials(journal: Path) -> "list[FrozenTrial]":
+    """Return the trials of the one study in the journal; none of a journal that was only just made."""
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.load_study(study_name=name, storage=JournalStorage(JournalFileBackend(str(journal))))
-    return study.get_trials(deepcopy=False)
+    storage = JournalStorage(JournalFileBackend(str(journal)))
+    return [trial for study in storage.get_all_studies() for trial in storage.get_all_trials(study._study_id)]
 
 
 def _finished(trials: "Sequence[FrozenTrial]") -> "list[tuple[FrozenTrial, float]]":

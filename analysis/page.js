@@ -31,5 +31,5 @@ whenDrawn(() => {
 });
 // Figures take their colours from the style sheet when they paint.
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-  for (const view of Bokeh.index) view.request_paint();
+  for (const view of Bokeh.index) view.request_paint?.();
 });

@@ -1,0 +1,34 @@
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import pytest
+
+from analysis.records import SearchRecord
+from analysis.runs import read_search
+from tests.unit.analysis.written import experiment, write_search
+
+Change = Callable[..., SearchRecord]
+
+
+@pytest.fixture(scope="session")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A storage folder with one search of 24 trials; nobody writes into it."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    folder = tmp_path_factory.mktemp("runs")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        write_search(folder, experiment("exp9", 24))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def search(storage: Path) -> SearchRecord:
+    return read_search(storage, "exp9")
+
+
+def with_trials(search: SearchRecord, *numbers: int) -> SearchRecord:
+    """The search as if it had only these trials."""
+    return replace(search, trials=tuple(search.trial(number) for number in numbers))

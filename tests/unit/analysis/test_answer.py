@@ -1,0 +1,67 @@
+from dataclasses import replace
+
+import pytest
+
+from analysis.answer import lead_text, tell
+from analysis.rank import Lead, answer
+from analysis.records import SearchRecord
+from tests.unit.analysis.conftest import with_trials
+
+
+def told(search: SearchRecord, age: float = 0.0) -> str:
+    words = tell(search, answer(search), search.last_time + age)
+    parts = (words.headline, words.verdict, words.over_base, words.cost, words.saved, *words.cautions)
+    return "\n".join(parts)
+
+
+@pytest.mark.parametrize(
+    ("lead", "words"),
+    [
+        (Lead(0.3, 0.1, True), "0.3000 ± 0.1000 nats per token below it (paired standard error): more"),
+        (Lead(0.1, 0.1, False), "below it (standard error): within noise, less than 2 standard errors"),
+        (Lead(-0.2, 0.1, True), "0.2000 ± 0.1000 nats per token above it (paired standard error): no lead"),
+    ],
+)  # fmt: skip
+def test_a_lead_says_whether_it_exceeds_noise(lead: Lead, words: str) -> None:
+    assert words in lead_text(lead, "it")
+
+
+def test_the_best_trial_comes_first_with_its_figures(search: SearchRecord) -> None:
+    best = answer(search).best
+    assert best is not None
+    first = told(search).splitlines()[0]
+    assert first.startswith(f"{best.id} is the best: eval NLL {best.eval_nll:.4f} ± 0.1500 after 9.0k tokens")
+
+
+def test_a_search_that_has_not_ended_says_so(search: SearchRecord) -> None:
+    running = replace(search, status="running")
+    assert "has not ended: its last event is 2m 00s old" in told(running, age=120)
+    assert "has not ended" not in told(search)
+    assert "was interrupted after 24 of 24 trials" in told(replace(search, status="interrupted"))
+
+
+def test_without_a_finished_trial_the_best_one_is_called_what_it_is(search: SearchRecord) -> None:
+    halved = [trial.number for trial in search.trials if trial.status == "halved"]
+    assert "No trial has finished. The best one is halved after" in told(with_trials(search, *halved))
+
+
+def test_without_a_sound_trial_there_is_no_best_one(search: SearchRecord) -> None:
+    doomed = [trial.number for trial in search.trials if trial.doomed]
+    words = told(with_trials(search, *doomed))
+    assert words.startswith("No trial can be called the best")
+    assert "Nothing to compare with the base model" in words
+
+
+def test_one_trial_alone_is_compared_with_nothing(search: SearchRecord) -> None:
+    best = answer(search).best
+    assert best is not None
+    words = told(with_trials(search, best.number))
+    assert "No other trial qualifies" in words
+    assert "nothing was saved" in words
+
+
+def test_savings_name_both_kinds(search: SearchRecord) -> None:
+    words = told(search)
+    counts = dict(answer(search).counts)
+    assert f"by halving {counts['halved']} trials" in words
+    assert f"by ending {counts['diverged']} doomed trial" in words

@@ -1,0 +1,54 @@
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from analysis.importance import importances
+from analysis.records import SearchRecord
+from analysis.runs import read_search
+from tests.unit.analysis.written import experiment, write_search
+
+
+def test_the_learning_rate_matters_most_where_it_decides(search: SearchRecord) -> None:
+    found = importances(search)
+    first_rung = found.found[-1]
+    assert first_rung.basis.startswith("trials that reached the first rung")
+    assert first_rung.trials == len({d.trial for d in search.decisions if d.rung == 0})
+    assert first_rung.shares[0].path == "optim.lr"
+    assert first_rung.shares[0].share > 0.5
+    assert sum(share.share for share in first_rung.shares) == pytest.approx(1.0)
+    for share in first_rung.shares:
+        assert 0 <= share.low <= share.share <= share.high <= 1
+
+
+def test_stopped_trials_are_cautioned_of(search: SearchRecord) -> None:
+    halved = sum(trial.status == "halved" for trial in search.trials)
+    assert any(f"{halved} halved trials" in caution for caution in importances(search).cautions)
+
+
+def test_too_few_trials_are_said_and_not_looked_at(tmp_path: Path) -> None:
+    write_search(tmp_path, experiment("exp7", 3))
+    found = importances(read_search(tmp_path, "exp7"))
+    assert found.found == ()
+    assert any(caution.startswith("Too few finished trials: ") for caution in found.cautions)
+
+
+def test_without_a_study_there_are_none(search: SearchRecord, tmp_path: Path) -> None:
+    found = importances(replace(search, folder=tmp_path))
+    assert found.found == ()
+    assert "no study.journal" in found.cautions[0]
+
+
+def test_a_study_that_was_only_just_made_has_no_trials(search: SearchRecord, tmp_path: Path) -> None:
+    (tmp_path / "study.journal").touch()
+    found = importances(replace(search, folder=tmp_path))
+    assert found.found == ()
+    assert found.cautions[0].startswith("Too few finished trials: 0")
+
+
+def test_the_study_is_only_read(search: SearchRecord, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(search.folder, tmp_path / "exp9"))
+    before = (folder / "study.journal").read_bytes()
+    importances(replace(search, folder=folder))
+    assert (folder / "study.journal").read_bytes() == before

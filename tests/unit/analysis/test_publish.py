@@ -1,0 +1,81 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from analysis.publish import ARTIFACT, publish, redact
+from search import tracking_uri
+
+
+@pytest.fixture(scope="module")
+def tracked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
+    """A storage folder with a real MLflow database; its address, and a run in it."""
+    from mlflow.tracking import MlflowClient
+
+    storage = tmp_path_factory.mktemp("mlflow")
+    uri = f"sqlite:///{storage / 'mlflow.db'}"
+    client = MlflowClient(tracking_uri=uri)
+    made = client.create_experiment("exp9", artifact_location=(storage / "mlartifacts").as_uri())
+    return storage, uri, str(client.create_run(made).info.run_id)
+
+
+def folder_with(storage: Path, uri: str, run: str) -> Path:
+    folder = storage / "exp9"
+    folder.mkdir(exist_ok=True)
+    values = {"uri": uri, "search_id": "x", "offset": 0, "runs": {"parent": run, "0": "other"}}
+    (folder / "mlflow.json").write_text(json.dumps(values))
+    return folder
+
+
+def test_the_page_becomes_an_artifact_of_the_parent_run(
+    tracked: tuple[Path, str, str], tmp_path: Path
+) -> None:
+    from mlflow.tracking import MlflowClient
+
+    storage, uri, run = tracked
+    assert publish(folder_with(storage, uri, run), "<p>page</p>", []) == (
+        f"MLflow: {ARTIFACT} is an artifact of run {run}"
+    )
+    publish(folder_with(storage, uri, run), "<p>newer</p>", [])
+    client = MlflowClient(tracking_uri=uri)
+    assert [one.path for one in client.list_artifacts(run)] == [ARTIFACT]
+    assert Path(client.download_artifacts(run, ARTIFACT, str(tmp_path))).read_text() == "<p>newer</p>"
+
+
+def test_a_run_that_is_gone_is_one_line(tracked: tuple[Path, str, str]) -> None:
+    storage, uri, _ = tracked
+    told = publish(folder_with(storage, uri, "0" * 32), "page", [])
+    assert told.startswith(f"MLflow: not logged, {uri} says: ")
+    assert "\n" not in told
+
+
+def test_a_database_that_is_gone_is_not_made_anew(tmp_path: Path) -> None:
+    missing = tmp_path / "moved" / "mlflow.db"
+    told = publish(folder_with(tmp_path, f"sqlite:///{missing}", "run"), "page", [])
+    assert told == f"MLflow: not logged, there is no {missing}"
+    assert not missing.exists()
+
+
+@pytest.mark.parametrize("content", [None, "no json", "{}", '{"uri": "x", "runs": {}}', "[]"])
+def test_a_search_without_runs_says_so(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "mlflow.json").write_text(content)
+    assert "names no run of this search" in publish(tmp_path, "page", [])
+
+
+def test_a_server_that_does_not_answer_is_one_line_without_its_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    secret = "http://user:secret@127.0.0.1:9"
+    told = publish(folder_with(tmp_path, "http://127.0.0.1:9", "run"), "page", ["", secret])
+    assert told.startswith("MLflow: not logged, http://127.0.0.1:9 says: ")
+    assert "secret" not in told
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["http://user:pw@host:5000/x?token=1", "sqlite:////a/b.db", "postgresql+psycopg2://u:p%40@h/db", ""],
+)
+def test_addresses_are_redacted_as_the_search_redacts_them(uri: str) -> None:
+    assert redact(uri) == tracking_uri.redact(uri)

@@ -1,0 +1,127 @@
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analysis.rank import Lead, answer, over_base, paired_lead, ranked, unpaired_lead
+from analysis.records import Baseline, SearchRecord
+from search import halving, summary
+from tests.unit.analysis.conftest import with_trials
+from tests.unit.analysis.written import BASE_NLL, MAX_TOKENS, evaluation
+from train_fn.report import Evaluation
+
+nlls = st.lists(st.floats(0, 12), min_size=6, max_size=6)
+
+
+def judged(values: list[float]) -> Evaluation:
+    tokens = (1, 20, 3, 4, 5, 6)
+    mean = sum(v * t for v, t in zip(values, tokens, strict=True)) / sum(tokens)
+    return Evaluation(mean, 0.1, tuple(values), tokens, 0.1)
+
+
+@given(nlls, nlls)
+def test_the_lead_is_the_one_that_halving_and_summary_compute(a: list[float], b: list[float]) -> None:
+    lead = paired_lead(judged(a), judged(b))
+    difference, error = halving.paired_difference(judged(b), judged(a))
+    assert (lead.nll, lead.stderr) == pytest.approx((difference, error))
+    other = summary.paired_difference(judged(b), judged(a))
+    assert (lead.nll, lead.stderr) == pytest.approx((other.nll, other.stderr))
+
+
+@given(nlls, nlls)
+def test_a_lead_is_the_difference_of_the_nlls_and_turns_its_sign(a: list[float], b: list[float]) -> None:
+    lead, back = paired_lead(judged(a), judged(b)), paired_lead(judged(b), judged(a))
+    assert lead.nll == pytest.approx(judged(b).nll - judged(a).nll, abs=1e-9)
+    assert (lead.nll, lead.stderr) == pytest.approx((-back.nll, back.stderr))
+
+
+def test_what_is_hard_for_both_cancels() -> None:
+    a, b = evaluation(3.0, 1), evaluation(3.1, 2)
+    lead = paired_lead(a, b)
+    assert lead.nll == pytest.approx(0.1)
+    assert lead.stderr < unpaired_lead(a, b.nll, b.stderr).stderr / 5
+
+
+@pytest.mark.parametrize(("nll", "clear"), [(0.21, True), (0.19, False), (-0.5, False), (0.0, False)])
+def test_a_lead_is_clear_from_two_standard_errors_on(nll: float, clear: bool) -> None:
+    assert Lead(nll, 0.1, paired=True).clear == clear
+
+
+def test_equal_trials_have_no_clear_lead() -> None:
+    assert not paired_lead(evaluation(3.0, 1), evaluation(3.0, 1)).clear
+
+
+def test_finished_trials_come_first_and_doomed_ones_never(search: SearchRecord) -> None:
+    order = ranked(search.trials)
+    finished = [trial for trial in order if trial.status == "finished"]
+    assert finished
+    assert order[: len(finished)] == finished
+    values = [trial.eval_nll or 0.0 for trial in finished]
+    assert values == sorted(values)
+    assert any(trial.doomed for trial in search.trials)
+    assert not any(trial.doomed for trial in order)
+
+
+def test_the_answer_compares_the_best_with_the_second(search: SearchRecord) -> None:
+    found = answer(search)
+    best, second = ranked(search.trials)[:2]
+    assert (found.best, found.second) == (best, second)
+    assert found.over_second is not None
+    assert best.eval_nll is not None
+    assert second.eval_nll is not None
+    assert found.over_second.nll == pytest.approx(second.eval_nll - best.eval_nll)
+    assert found.over_second.paired
+
+
+def test_level_are_those_as_far_as_the_best_within_noise(search: SearchRecord) -> None:
+    best = ranked(search.trials)[0]
+    assert best.last_eval is not None
+    mine = best.last_eval
+    near = replace(mine, evaluation=evaluation(mine.evaluation.nll + 0.001, 77))
+    far = replace(mine, evaluation=evaluation(mine.evaluation.nll + 0.5, 78))
+    twins = [
+        replace(best, number=100 + i, evals=(one,), eval_nll=one.evaluation.nll)
+        for i, one in enumerate((near, far))
+    ]
+    halved = replace(twins[0], number=102, status="halved")
+    found = answer(replace(search, trials=(best, *twins, halved)))
+    assert [trial.number for trial in found.level] == [100]
+
+
+def test_the_base_model_is_compared_in_pairs_when_its_examples_are_known(search: SearchRecord) -> None:
+    mine = evaluation(3.0, 1)
+    alone = over_base(mine, Baseline(BASE_NLL, 0.2, None))
+    assert (alone.nll, alone.paired) == (BASE_NLL - 3.0, False)
+    assert alone.stderr == pytest.approx(math.hypot(0.15, 0.2))
+    assert over_base(mine, Baseline(BASE_NLL, 0.2, evaluation(BASE_NLL, 9))).paired
+    assert answer(search).over_base == over_base(
+        ranked(search.trials)[0].evals[-1].evaluation, Baseline(BASE_NLL, 0.2, None)
+    )
+
+
+def test_nothing_to_call_the_best(search: SearchRecord) -> None:
+    doomed = [trial.number for trial in search.trials if trial.doomed]
+    found = answer(with_trials(search, *doomed))
+    assert (found.best, found.second, found.over_second, found.over_base) == (None, None, None, None)
+    assert found.saved.by_doom > 0
+
+
+def test_cost_and_savings_add_up(search: SearchRecord) -> None:
+    found = answer(search)
+    halved = [trial for trial in search.trials if trial.status == "halved"]
+    assert halved
+    assert found.saved.by_halving == sum(MAX_TOKENS - trial.tokens_seen for trial in halved)
+    everything = found.saved.tokens + found.cost.tokens
+    assert everything == len(search.trials) * MAX_TOKENS
+    per_token = sum(t.train_s for t in search.trials) / found.cost.tokens
+    assert found.saved.slot_s == pytest.approx(found.saved.tokens * per_token)
+    assert found.cost.gpu_h == 0.0
+
+
+def test_gpu_hours_count_every_gpu_of_a_slot(search: SearchRecord) -> None:
+    resources = {**search.experiment["resources"], "ranks_per_slot": 4, "gpus_per_rank": 1.0}
+    on_gpus = replace(search, experiment={**search.experiment, "resources": resources})
+    found = answer(on_gpus)
+    assert found.cost.gpu_h == pytest.approx(4 * found.cost.slot_s / 3600)

@@ -1,0 +1,113 @@
+import ast
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import analysis
+from analysis import report
+from tests.unit.analysis.written import keep_lines
+from train_fn.errors import InputError
+
+HEAVY = ("ray", "torch", "deepspeed", "mlflow", "optuna", "bokeh", "numpy", "transformers")
+MODULES = sorted(Path(analysis.__file__).parent.glob("*.py"))
+
+
+def copy(storage: Path, tmp_path: Path, name: str = "exp9") -> Path:
+    return Path(shutil.copytree(storage / "exp9", tmp_path / name))
+
+
+def test_one_command_prints_the_table_and_writes_the_page(
+    storage: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = copy(storage, tmp_path)
+    assert report.main(["exp9", "--storage", str(tmp_path), "--no-mlflow"]) == 0
+    out = capsys.readouterr().out
+    assert " is the best: eval NLL " in out
+    assert f"page: {folder / 'report.html'}" in out
+    assert "MLflow" not in out
+    assert (folder / "report.html").read_text().startswith("<!doctype html>")
+
+
+def test_the_page_can_go_elsewhere_and_mlflow_that_is_not_there_is_one_line(
+    storage: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.html"
+    assert report.main(["exp9", "--storage", str(storage), "--html", str(page)]) == 0
+    assert page.exists()
+    assert not (storage / "exp9" / "report.html").exists()
+    assert capsys.readouterr().out.splitlines()[-1].startswith("MLflow: not logged, ")
+
+
+@pytest.mark.parametrize("words", [["exp9", "--compare", "exp8"], ["--compare", "exp9", "exp8"]])
+def test_several_searches_are_compared(
+    storage: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    copy(storage, tmp_path)
+    copy(storage, tmp_path, "exp8")
+    assert report.main([*words, "--storage", str(tmp_path), "--no-mlflow"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("exp9 ")
+    assert "behind the first" in out
+    assert (tmp_path / "exp9" / "report.html").exists()
+
+
+def test_a_search_that_still_runs_is_reported_and_called_so(
+    storage: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = copy(storage, tmp_path)
+    keep_lines(folder, 40)
+    (folder / "data_report.json").unlink()
+    assert report.main(["exp9", "--storage", str(tmp_path), "--no-mlflow"]) == 0
+    assert "note: The search has not ended" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"), [(0, "has not begun yet"), (2, "has no figures of any trial"), (4, "has no figures")]
+)
+def test_a_search_without_figures_is_refused(storage: Path, tmp_path: Path, lines: int, words: str) -> None:
+    keep_lines(copy(storage, tmp_path), lines)
+    with pytest.raises(InputError, match=words):
+        report.main(["exp9", "--storage", str(tmp_path)])
+
+
+def test_a_page_that_cannot_be_written_is_refused(storage: Path, tmp_path: Path) -> None:
+    missing = tmp_path / "missing" / "page.html"
+    with pytest.raises(InputError, match=r"cannot write .*; give --html another file"):
+        report.main(["exp9", "--storage", str(storage), "--html", str(missing), "--no-mlflow"])
+
+
+@pytest.mark.parametrize(("words", "told"), [(["exp5"], "no search 'exp5'"), ([], "no search was named")])
+def test_bad_input_is_one_line_and_exit_code_2(
+    storage: Path,
+    words: list[str],
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["report", *words, "--storage", str(storage)])
+    with pytest.raises(SystemExit) as exit:
+        report.run()
+    assert exit.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {told}")
+    assert error.count("\n") == 1
+
+
+def test_the_table_needs_nothing_heavy() -> None:
+    code = (
+        "import sys; import analysis.report, analysis.table, analysis.publish; "
+        f"print([m for m in {HEAVY!r} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_nothing_here_knows_the_search(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        assert not any(name.partition(".")[0] in ("search", "ray", "torch", "deepspeed") for name in names)

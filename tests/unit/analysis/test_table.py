@@ -1,0 +1,62 @@
+import io
+from dataclasses import replace
+
+from rich.console import Console
+
+from analysis.answer import tell
+from analysis.compare import compare
+from analysis.figures import ladder
+from analysis.rank import answer
+from analysis.records import SearchRecord
+from analysis.table import MAX_ROWS, print_report, table_order
+
+
+def printed(search: SearchRecord, others: tuple[SearchRecord, ...] = (), width: int = 160) -> str:
+    out = io.StringIO()
+    console = Console(file=out, width=width, highlight=False, markup=False)
+    found = answer(search)
+    told = tell(search, found, search.last_time)
+    comparison = compare([search, *others]) if others else None
+    print_report(console, search, found, told, ladder(search, None).rungs, comparison)
+    return out.getvalue()
+
+
+def test_the_answer_comes_first_and_the_best_trial_leads_the_table(search: SearchRecord) -> None:
+    text = printed(search)
+    best = answer(search).best
+    assert best is not None
+    assert text.startswith("exp9 (laptop) finished: 24 trials (")
+    assert text.index(f"{best.id} is the best") < text.index("trial ")
+    rows = [line for line in text.splitlines() if line.startswith("exp9-")]
+    assert rows[0].startswith(f"{best.id} is the best")
+    assert rows[1].split()[:2] == [best.id, "finished"]
+
+
+def test_a_long_search_is_cut_and_says_so(search: SearchRecord) -> None:
+    assert f"and {24 - MAX_ROWS} more trials; the page has them all" in printed(search)
+
+
+def test_rungs_are_summed_up(search: SearchRecord) -> None:
+    rung = ladder(search, None).rungs[0]
+    assert f"rung 0 (1.0k tokens): {rung.arrived} arrived, {rung.kept} went on" in printed(search)
+
+
+def test_reasons_are_printed_as_they_are(search: SearchRecord) -> None:
+    odd = replace(search.trials[0], reason="[red]rank 0[/] :smile:")
+    assert "[red]rank 0[/] :smile:" in printed(replace(search, trials=(odd,)))
+
+
+def test_a_comparison_names_who_is_behind_and_what_to_beware_of(search: SearchRecord) -> None:
+    text = printed(search, (replace(search, name="exp8", data_key="other"),))
+    assert "not comparable" in text
+    assert "note: exp8 was judged on other held-out examples" in text
+
+
+def test_it_fits_a_narrow_terminal(search: SearchRecord) -> None:
+    assert max(map(len, printed(search, width=80).splitlines())) <= 80
+
+
+def test_all_trials_are_in_order_the_doomed_ones_last(search: SearchRecord) -> None:
+    order = table_order(search.trials)
+    assert sorted(trial.number for trial in order) == [trial.number for trial in search.trials]
+    assert order[-1].doomed
