@@ -49,7 +49,8 @@ def lead_text(lead: Lead, other: str) -> str:
     else:
         verdict = "no lead"
     kind = "paired standard error" if lead.paired else "standard error"
-    return f"{abs(lead.nll):.4f} ± {lead.stderr:.4f} nats per token {side} {other} ({kind}): {verdict}"
+    at = "" if lead.at_tokens is None else f" at {tokens_text(lead.at_tokens)} tokens"
+    return f"{abs(lead.nll):.4f} ± {lead.stderr:.4f} nats per token {side} {other}{at} ({kind}): {verdict}"
 
 
 def _headline(found: Answer) -> str:
@@ -66,12 +67,14 @@ def _headline(found: Answer) -> str:
 def _verdict(found: Answer) -> str:
     if found.best is None:
         return ""
-    if found.second is None or found.over_second is None:
-        return "No other trial qualifies for a comparison."
     second = found.second
+    if second is None:
+        return "No other trial qualifies for a comparison."
     who = f"the second, {second.id}"
     if second.status != "finished":
-        who += f" ({second.status} after {tokens_text(second.tokens_seen)} tokens)"
+        who += f" ({second.status} after {tokens_text(second.tokens_seen)} tokens),"
+    if found.over_second is None:
+        return f"Not known: {who} was never evaluated after as many tokens."
     return f"{lead_text(found.over_second, who)}."
 
 

@@ -78,6 +78,7 @@ def empty_figure(x: str, y: str, height: int = HEIGHT, **options: Any) -> figure
     )
     plot.toolbar.logo = None
     plot.axis.axis_label_text_font_style = "normal"
+    plot.axis.major_tick_in = 0
     if x == "tokens seen":
         plot.xaxis.formatter = NumeralTickFormatter(format="0.[0]a")
     return plot

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analysis.rank import Lead, cost, paired_lead, ranked, unpaired_lead
+from analysis.rank import Lead, ranked, trial_lead
 from analysis.records import SearchRecord, TrialRecord
 
 OBJECTIVE = "optim.objective"
@@ -17,9 +17,12 @@ class Row:
     trials: int
     finished: int
     doomed: int
+    tokens: int
+    """Spent by all its trials together."""
     best: TrialRecord | None
     behind: Lead | None
-    """By how much the first row's best trial lies below this one; None where they cannot be compared."""
+    """By how much the first row's best trial lies below this one after as many tokens; None where they cannot
+    be compared."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,6 @@ class Comparison:
     """Several searches."""
 
     rows: tuple[Row, ...]
-    searches: tuple[SearchRecord, ...]
-    tokens: tuple[int, ...]
     warnings: tuple[str, ...]
 
 
@@ -71,9 +72,7 @@ def compare(searches: Sequence[SearchRecord]) -> Comparison:
     rows = _rows(
         {search.name: list(search.trials) for search in searches}, {s.name: s.data_key for s in searches}
     )
-    by_name = {search.name: search for search in searches}
-    order = tuple(by_name[row.name] for row in rows)
-    return Comparison(rows, order, tuple(cost(search).tokens for search in order), tuple(warnings))
+    return Comparison(rows, tuple(warnings))
 
 
 def _rows(groups: dict[str, list[TrialRecord]], keys: dict[str, str] | None = None) -> tuple[Row, ...]:
@@ -96,17 +95,11 @@ def _rows(groups: dict[str, list[TrialRecord]], keys: dict[str, str] | None = No
                 trials=len(trials),
                 finished=sum(trial.status == "finished" for trial in trials),
                 doomed=sum(trial.doomed for trial in trials),
+                tokens=sum(trial.tokens_seen for trial in trials),
                 best=best,
-                behind=_behind(top, best) if same and best is not top else None,
+                behind=None
+                if top is None or best is None or best is top or not same
+                else trial_lead(top, best),
             )
         )
     return tuple(rows)
-
-
-def _behind(top: TrialRecord | None, other: TrialRecord | None) -> Lead | None:
-    if top is None or other is None or top.last_eval is None or other.last_eval is None:
-        return None
-    mine, theirs = top.last_eval.evaluation, other.last_eval.evaluation
-    if mine.example_tokens == theirs.example_tokens:
-        return paired_lead(mine, theirs)
-    return unpaired_lead(mine, theirs.nll, theirs.stderr)

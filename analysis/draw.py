@@ -21,7 +21,7 @@ from bokeh.palettes import Viridis256
 from bokeh.plotting import figure
 
 from analysis.canvas import COLOURS, GREY, HIDDEN, KINDS, SERIES, draw_order, empty_figure
-from analysis.curves import Curves, Line, Mark, about
+from analysis.curves import EDGE, Curves, Line, Mark, about
 from analysis.figures import EvalLine, Ladder, LrBatchMap
 from analysis.timing import Timing
 from analysis.words import seconds_text
@@ -59,7 +59,9 @@ def draw_curves(data: Curves, max_tokens: int) -> figure:
             if kind != "raw":
                 hovered.append(drawn)
     plot.add_tools(
-        HoverTool(renderers=hovered, tooltips=[("", "@about"), ("tokens", "$x{0,0}"), ("loss", "$y")])
+        HoverTool(
+            visible=False, renderers=hovered, tooltips=[("", "@about"), ("tokens", "$x{0,0}"), ("loss", "$y")]
+        )
     )
     _marks(plot, data.spikes, data, "spike", "triangle", 10)
     _marks(plot, data.overflows, data, "overflow", "diamond", 7)
@@ -111,7 +113,9 @@ def draw_map(data: LrBatchMap) -> figure:
                 line_width=3 if group in ("best", "doomed") else 1,
             )
         )
-    plot.add_tools(HoverTool(renderers=spots, tooltips=[("", "@about"), ("tokens", "@seen{0,0}")]))
+    plot.add_tools(
+        HoverTool(visible=False, renderers=spots, tooltips=[("", "@about"), ("tokens", "@seen{0,0}")])
+    )
     bar = ColorBar(color_mapper=colours, ticker=BasicTicker(desired_num_ticks=5), height=10, title="eval NLL")
     bar.background_fill_alpha = 0.0
     bar.title_text_color = bar.major_label_text_color = GREY
@@ -130,7 +134,9 @@ def draw_ladder(data: Ladder, max_tokens: int) -> figure:
         y_range=(data.low, data.high),
         x_axis_type="log",
     )
-    for tokens in sorted({rung.tokens for rung in data.rungs}):
+    rungs = sorted({rung.tokens for rung in data.rungs})
+    plot.xaxis.ticker = FixedTicker(ticks=[*rungs, max_tokens])
+    for tokens in rungs:
         plot.add_layout(
             Span(location=tokens, dimension="height", line_dash="dashed", line_color=GREY, line_width=1)
         )
@@ -152,7 +158,7 @@ def draw_ladder(data: Ladder, max_tokens: int) -> figure:
         x="x", y="y", source=ColumnDataSource(columns), marker="x", size=11, line_width=2, color=GREY,
         name="ladder|halved|stopped",
     )  # fmt: skip
-    plot.add_tools(HoverTool(renderers=[crosses], tooltips=[("", "@about")]))
+    plot.add_tools(HoverTool(visible=False, renderers=[crosses], tooltips=[("", "@about")]))
     return plot
 
 
@@ -181,7 +187,7 @@ def draw_timeline(data: Timing) -> figure:
         y="lane", left="left", right="right", height=0.7, color="colour", fill_alpha="alpha",
         line_color=None, source=ColumnDataSource(columns),
     )  # fmt: skip
-    plot.add_tools(HoverTool(renderers=[bars], tooltips=[("", "@about")]))
+    plot.add_tools(HoverTool(visible=False, renderers=[bars], tooltips=[("", "@about")]))
     plot.ygrid.visible = False
     return plot
 
@@ -189,7 +195,11 @@ def draw_timeline(data: Timing) -> figure:
 def draw_comparison(lines: Sequence[EvalLine]) -> figure:
     """Draw the evaluations of the best trial of each search."""
     last = max(tokens for line in lines for tokens in line.tokens)
-    plot = empty_figure("tokens seen", "eval NLL of the best trial", x_range=(0, last * 1.05), height=320)
+    low = min(y - e for line in lines for y, e in zip(line.nll, line.stderr, strict=True))
+    high = max(y + e for line in lines for y, e in zip(line.nll, line.stderr, strict=True))
+    room = EDGE * (high - low)
+    ranges = {"x_range": (0, last * 1.05), "y_range": (low - room, high + room)}
+    plot = empty_figure("tokens seen", "eval NLL of the best trial", height=320, **ranges)
     for place, line in enumerate(lines):
         _eval_lines(plot, [line], SERIES[place % len(SERIES)], f"comparison|{line.trial.search}", 2.2)
     return plot
@@ -227,7 +237,9 @@ def _marks(plot: figure, marks: Sequence[Mark], data: Curves, kind: str, marker:
             )
         )  # fmt: skip
     if drawn:
-        plot.add_tools(HoverTool(renderers=drawn, tooltips=[("", "@about"), ("tokens", "@x{0,0}")]))
+        plot.add_tools(
+            HoverTool(visible=False, renderers=drawn, tooltips=[("", "@about"), ("tokens", "@x{0,0}")])
+        )
 
 
 def _eval_lines(plot: figure, lines: Sequence[EvalLine], colour: str, name: str, width: float) -> None:
@@ -255,4 +267,4 @@ def _eval_lines(plot: figure, lines: Sequence[EvalLine], colour: str, name: str,
     bars.upper_head.line_color = bars.lower_head.line_color = colour
     plot.add_layout(bars)
     tooltips = [("", "@about"), ("tokens", "@x{0,0}"), ("eval NLL there", "@y{0.0000}")]
-    plot.add_tools(HoverTool(renderers=[dots], tooltips=tooltips))
+    plot.add_tools(HoverTool(visible=False, renderers=[dots], tooltips=tooltips))

@@ -9,9 +9,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analysis.records import Baseline, SearchRecord, TrialRecord
+from analysis.records import Baseline, Scored, SearchRecord, TrialRecord
 from train_fn.report import Evaluation
 
+SAME_STAGE = 1.5
+"""Evaluations whose tokens differ by less than this factor are held against each other."""
 CLEAR_STDERRS = 2.0
 """A lead of so many of its standard errors is called more than noise: one in 40 for two equal trials."""
 
@@ -24,6 +26,8 @@ class Lead:
     stderr: float
     paired: bool
     """From differences by example: what makes examples hard for both has cancelled."""
+    at_tokens: int | None = None
+    """After how many tokens, where that is not the end of both trials."""
 
     @property
     def clear(self) -> bool:
@@ -77,7 +81,7 @@ class Answer:
     """Status -> trials, the most frequent first."""
 
 
-def paired_lead(better: Evaluation, worse: Evaluation) -> Lead:
+def paired_lead(better: Evaluation, worse: Evaluation, at_tokens: int | None = None) -> Lead:
     """Return by how much `better` lies below `worse` on the same examples.
 
     With d_i the difference on example i and w_i its answer tokens: r = sum(w d) / sum(w), a ratio estimator
@@ -89,7 +93,7 @@ def paired_lead(better: Evaluation, worse: Evaluation) -> Lead:
     total = sum(weights)
     ratio = math.fsum(w * d for w, d in zip(weights, differences, strict=True)) / total
     squares = math.fsum((w * (d - ratio)) ** 2 for w, d in zip(weights, differences, strict=True))
-    return Lead(ratio, math.sqrt(n / max(1, n - 1) * squares) / total, paired=True)
+    return Lead(ratio, math.sqrt(n / max(1, n - 1) * squares) / total, True, at_tokens)
 
 
 def unpaired_lead(better: Evaluation, nll: float, stderr: float) -> Lead:
@@ -98,6 +102,33 @@ def unpaired_lead(better: Evaluation, nll: float, stderr: float) -> Lead:
     The standard errors are added as if the examples were different ones: too large rather than too small.
     """
     return Lead(nll - better.nll, math.hypot(better.stderr, stderr), paired=False)
+
+
+def trial_lead(better: TrialRecord, other: TrialRecord) -> Lead | None:
+    """Return by how much one trial lies below another after as many tokens as both have seen.
+
+    An NLL after fewer tokens is higher for that alone. The last evaluation of the trial that came less far is
+    held against the one of the other trial nearest to it (steps overshoot a rung by up to a batch).
+
+    Returns:
+        None when no two evaluations lie within a factor of `SAME_STAGE` of each other.
+    """
+    if better.last_eval is None or other.last_eval is None:
+        return None
+    mine, theirs = better.last_eval, other.last_eval
+    if mine.tokens_seen > theirs.tokens_seen:
+        mine = _nearest(better, theirs.tokens_seen)
+    else:
+        theirs = _nearest(other, mine.tokens_seen)
+    seen = sorted((mine.tokens_seen, theirs.tokens_seen))
+    if seen[1] > SAME_STAGE * seen[0]:
+        return None
+    at_end = mine is better.last_eval and theirs is other.last_eval
+    return paired_lead(mine.evaluation, theirs.evaluation, None if at_end else seen[0])
+
+
+def _nearest(trial: TrialRecord, tokens: int) -> Scored:
+    return min(trial.evals, key=lambda one: abs(math.log(one.tokens_seen / tokens)))
 
 
 def over_base(trial: Evaluation, base: Baseline) -> Lead:
@@ -127,9 +158,8 @@ def answer(search: SearchRecord) -> Answer:
     level: list[TrialRecord] = []
     if best is not None and best.last_eval is not None:
         mine = best.last_eval.evaluation
-        if second is not None and second.last_eval is not None:
-            lead = paired_lead(mine, second.last_eval.evaluation)
-        level = [other for other in order[1:] if _as_far(other, best) and not _clear(mine, other)]
+        lead = trial_lead(best, second) if second is not None else None
+        level = [other for other in order[1:] if _as_far(other, best) and not _clear(best, other)]
         if search.base is not None:
             base = over_base(mine, search.base)
     return Answer(
@@ -148,8 +178,9 @@ def _as_far(a: TrialRecord, b: TrialRecord) -> bool:
     return (a.status == "finished") == (b.status == "finished")
 
 
-def _clear(better: Evaluation, other: TrialRecord) -> bool:
-    return other.last_eval is None or paired_lead(better, other.last_eval.evaluation).clear
+def _clear(best: TrialRecord, other: TrialRecord) -> bool:
+    lead = trial_lead(best, other)
+    return lead is None or lead.clear
 
 
 def cost(search: SearchRecord) -> Cost:

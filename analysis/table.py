@@ -97,18 +97,19 @@ def trial_table(search: SearchRecord, found: Answer) -> Table:
 def comparison_table(rows: Sequence[Row], what: str) -> Table:
     """Lay out variants by their best trials."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in (what, "trials", "best trial", "eval NLL", "behind the first", "parameters"):
+    for name in (what, "trials", "tokens", "best trial", "eval NLL", "behind the first", "parameters"):
         table.add_column(name)
     for place, row in enumerate(rows):
         behind = "" if place == 0 else "not comparable"
         if row.behind is not None:
             verdict = "more than noise" if row.behind.clear else "within noise"
-            behind = f"{row.behind.nll:.4f} ± {row.behind.stderr:.4f}, {verdict}"
+            at = "" if row.behind.at_tokens is None else f" at {tokens_text(row.behind.at_tokens)} tokens"
+            behind = f"{row.behind.nll:.4f} ± {row.behind.stderr:.4f}{at}, {verdict}"
         best = row.best
         name = "none" if best is None else f"{best.id} ({best.status})"
         params = "" if best is None else params_text(best.params)
         nll = "" if best is None else nll_text(best)
-        table.add_row(row.name, str(row.trials), name, nll, behind, params)
+        table.add_row(row.name, str(row.trials), tokens_text(row.tokens), name, nll, behind, params)
     return table
 
 

@@ -26,6 +26,20 @@ def test_a_lead_says_whether_it_exceeds_noise(lead: Lead, words: str) -> None:
     assert words in lead_text(lead, "it")
 
 
+def test_a_lead_before_the_end_says_where() -> None:
+    assert "below it at 3.0k tokens (paired" in lead_text(Lead(0.3, 0.1, True, 3_000), "it")
+
+
+def test_a_second_that_was_halved_is_compared_where_it_ended(search: SearchRecord) -> None:
+    order = [trial.number for trial in search.trials if trial.status in ("finished", "halved")]
+    best = answer(search).best
+    assert best is not None
+    halved = [n for n in order if search.trial(n).status == "halved"]
+    words = told(with_trials(search, best.number, *halved))
+    assert "(halved after " in words
+    assert " tokens (paired standard error): " in words.splitlines()[1]
+
+
 def test_the_best_trial_comes_first_with_its_figures(search: SearchRecord) -> None:
     best = answer(search).best
     assert best is not None

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from analysis.compare import compare, objectives
-from analysis.rank import paired_lead, ranked
+from analysis.rank import ranked, trial_lead
 from analysis.records import SearchRecord
 from analysis.runs import read_search
 from tests.unit.analysis.conftest import with_trials
@@ -21,7 +21,9 @@ def test_objectives_are_compared_by_their_best_trials(tmp_path: Path) -> None:
     assert first.best == ranked(search.trials)[0]
     assert first.behind is None
     assert second.best is not None
-    assert second.behind == paired_lead(first.best.evals[-1].evaluation, second.best.evals[-1].evaluation)
+    assert first.best is not None
+    assert second.behind == trial_lead(first.best, second.best)
+    assert first.tokens + second.tokens == sum(trial.tokens_seen for trial in search.trials)
     assert second.best.config["optim"]["objective"] == second.name
 
 
@@ -42,9 +44,8 @@ def test_searches_on_the_same_examples_are_compared_in_pairs(search: SearchRecor
     best, other = found.rows[0].best, found.rows[1].best
     assert best is not None
     assert other is not None
-    assert found.rows[1].behind == paired_lead(best.evals[-1].evaluation, other.evals[-1].evaluation)
-    assert found.searches[0].name == "exp9"
-    assert found.tokens[0] > found.tokens[1]
+    assert found.rows[1].behind == trial_lead(best, other)
+    assert found.rows[0].tokens > found.rows[1].tokens
 
 
 def test_other_held_out_examples_are_warned_of_and_not_compared(search: SearchRecord) -> None:

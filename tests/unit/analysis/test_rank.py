@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.rank import Lead, answer, over_base, paired_lead, ranked, unpaired_lead
-from analysis.records import Baseline, SearchRecord
+from analysis.rank import Lead, answer, over_base, paired_lead, ranked, trial_lead, unpaired_lead
+from analysis.records import Baseline, Scored, SearchRecord
 from search import halving, summary
 from tests.unit.analysis.conftest import with_trials
 from tests.unit.analysis.written import BASE_NLL, MAX_TOKENS, evaluation
@@ -51,6 +51,35 @@ def test_a_lead_is_clear_from_two_standard_errors_on(nll: float, clear: bool) ->
 
 def test_equal_trials_have_no_clear_lead() -> None:
     assert not paired_lead(evaluation(3.0, 1), evaluation(3.0, 1)).clear
+
+
+def stages(*pairs: tuple[int, float]) -> tuple[Scored, ...]:
+    return tuple(Scored(tokens, evaluation(nll, tokens)) for tokens, nll in pairs)
+
+
+def test_trials_that_came_less_far_are_compared_where_both_have_been(search: SearchRecord) -> None:
+    far = replace(search.trial(0), evals=stages((1_000, 5.0), (3_100, 4.0), (9_000, 3.0)))
+    short = replace(search.trial(1), evals=stages((1_000, 4.9), (3_000, 4.5)))
+    lead = trial_lead(far, short)
+    assert lead is not None
+    assert (lead.nll, lead.at_tokens) == (pytest.approx(0.5), 3_000)
+    back = trial_lead(short, far)
+    assert back is not None
+    assert (back.nll, back.at_tokens) == (pytest.approx(-0.5), 3_000)
+
+
+def test_trials_that_came_as_far_are_compared_at_their_ends(search: SearchRecord) -> None:
+    one = replace(search.trial(0), evals=stages((1_000, 5.0), (9_000, 3.0)))
+    other = replace(search.trial(1), evals=stages((1_000, 4.0), (9_200, 3.1)))
+    lead = trial_lead(one, other)
+    assert lead is not None
+    assert (lead.nll, lead.at_tokens) == (pytest.approx(0.1), None)
+
+
+def test_trials_that_were_never_evaluated_at_the_same_stage_are_not_compared(search: SearchRecord) -> None:
+    far = replace(search.trial(0), evals=stages((9_000, 3.0)))
+    assert trial_lead(far, replace(search.trial(1), evals=stages((1_000, 4.0)))) is None
+    assert trial_lead(far, replace(search.trial(1), evals=())) is None
 
 
 def test_finished_trials_come_first_and_doomed_ones_never(search: SearchRecord) -> None:
