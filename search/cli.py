@@ -1,6 +1,7 @@
 """What every command of the search shares: its arguments, its environment, and how an error looks."""
 
 import argparse
+import io
 import logging
 import os
 import sys
@@ -62,8 +63,8 @@ def resolve(args: argparse.Namespace, say: Say = print) -> Experiment:
         ranks = large.resources.ranks_per_slot
         say(
             f"profile: laptop, because this command starts Ray on a machine without a GPU. On a cluster it "
-            f"would run {large.budget.trials} trials of {large.base.model.path} with {large.base.run.max_tokens:,} "
-            f"tokens each on {ranks} GPUs per trial (--profile cluster --plan shows it)."
+            f"would run {large.budget.trials} trials of {large.base.model.path} with "
+            f"{large.base.run.max_tokens:,} tokens each on {ranks} GPUs per trial (--profile cluster --plan shows it)."
         )
     return override(load_experiment(args.experiment, profile), args.settings)
 
@@ -110,6 +111,8 @@ def run_command(main: Callable[[], int]) -> None:
 
     Ctrl-C before there is anything to keep exits with 130 as well.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # a line is news also when a file or a pipe reads it
     try:
         code = main()
     except InputError as error:

@@ -2,25 +2,35 @@
 
 import json
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
+from typing import Any
 
-from search.cli import experiment_parser, prepare_environment, resolve, run_command
+from search.cli import Say, experiment_parser, prepare_environment, resolve, run_command
 from train_fn.config import TrainConfig
 from train_fn.data_report import MAX_SHOWN, report_lines
 from train_fn.prepare import Prepared, prepare
 from train_fn.tokenizer import load_tokenizer, tokenizer_key
 
 
-def prepared_data(config: TrainConfig, storage: Path) -> Prepared:
+def prepared_data(config: TrainConfig, storage: Path, say: Say = lambda line: None) -> Prepared:
     """Return the data of a configuration, prepared in the storage folder when it is not there yet.
+
+    Args:
+        config: Its model gives the tokenizer, its data the rest.
+        storage: The storage folder.
+        say: Receives a line when there is something to wait for.
 
     Raises:
         InputError: The tokenizer or a source cannot be read, or nothing is left after cleaning.
     """
     model = config.model
     key = tokenizer_key(model.path, model.gguf_file)
-    return prepare(config.data, partial(load_tokenizer, model.path, model.gguf_file), key, storage / "data")
+
+    def load() -> Any:
+        say("data: reading, cleaning and tokenising it once; later commands find it prepared")
+        return load_tokenizer(model.path, model.gguf_file)
+
+    return prepare(config.data, load, key, storage / "data")
 
 
 def main() -> int:
@@ -39,9 +49,10 @@ def main() -> int:
         help=f"examples shown per reason, up to {MAX_SHOWN}",
     )
     args = parser.parse_args()
-    experiment = resolve(args, say=(lambda line: None) if args.json else print)
+    say: Say = (lambda line: None) if args.json else print
+    experiment = resolve(args, say)
     prepare_environment()
-    prepared = prepared_data(experiment.base, args.storage)
+    prepared = prepared_data(experiment.base, args.storage, say)
     if args.json:
         print(json.dumps(asdict(prepared.report), indent=1, ensure_ascii=False))
         return 0

@@ -1,6 +1,5 @@
 """Write down what Tune sees, as events; everybody else learns of the search from here."""
 
-import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,6 +13,7 @@ from search.state import SearchState, apply, is_news
 from search.study import Study
 from search.words import tokens_text
 from spaces import space
+from spaces.describe import plain_config
 from train_fn.config import TrainConfig
 from train_fn.report import Evaluation, Outcome, Report, Status
 
@@ -70,7 +70,7 @@ class TuneRecorder(tune.Callback):  # type: ignore[misc]
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Record that a slot took up a trial."""
         number, params = int(trial.config["trial"]), dict(trial.config["params"])
-        config = dataclasses.asdict(space.apply(self._base, params))
+        config = plain_config(space.apply(self._base, params))
         known = self._recorder.state.trials.get(number)
         attempt = known.attempts if known else 0
         self._recorder.record(TrialStarted(time.time(), number, attempt, params, config))

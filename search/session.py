@@ -9,18 +9,19 @@ from pathlib import Path
 from search import tracking_uri
 from search.cli import EXIT_INTERRUPTED
 from search.cluster import Cluster, local_machine, ray_cluster
+from search.continuation import check_unchanged
 from search.data import prepared_data
 from search.ledger import FILE_NAME as LEDGER
-from search.ledger import Ledger
+from search.ledger import Ledger, read_events
 from search.local_ray import connected
 from search.plan import Plan, make_plan
 from search.plan_text import plan_markdown
 from search.progress import Progress
-from search.state import SearchState
+from search.state import SearchState, replay
 from search.summary import FILE_NAME as SUMMARY
 from search.summary import closing_lines, summarise, write_summary
 from search.tracking import Tracker
-from search.tuner import SearchInputs, search
+from search.tuner import SearchInputs, is_complete, search, with_rungs
 from search.words import tokens_text
 from spaces.experiment import Experiment
 from train_fn.config import TrainConfig
@@ -29,6 +30,8 @@ from train_fn.errors import InputError
 from train_fn.model_files import check_model_files
 from train_fn.prepare import Prepared
 
+PLAN = "plan.md"
+DATA_REPORT = "data_report.json"
 _TRACKING_TIMEOUT_S = 60.0
 _EXIT_CODES = {"finished": 0, "failed": 1, "interrupted": EXIT_INTERRUPTED}
 
@@ -55,14 +58,24 @@ def run_session(experiment: Experiment, storage: Path, address: str) -> int:
     check_model_files(experiment.base.model)
     if not address:
         _check_precision(experiment.base)
+    experiment = with_rungs(experiment)
     with closing(Ledger(folder / LEDGER)) as ledger:
-        prepared = prepared_data(experiment.base, storage)
-        plan = None if address else _plan(experiment, local_machine(), storage, prepared)
-        with connected(address):
-            plan = plan or _plan(experiment, ray_cluster(), storage, prepared)
-            tracker = Tracker(uri, experiment, folder)
-            state = _search(experiment, storage, ledger, prepared, plan, tracker)
-        return _sum_up(experiment, folder, state, plan, prepared, tracker, uri)
+        past = list(read_events(folder / LEDGER))
+        prepared = prepared_data(experiment.base, storage, print)
+        check_unchanged(experiment, prepared.key, past)
+        tracker = Tracker(uri, experiment, folder)
+        state = replay(past)
+        if is_complete(state, experiment.budget.trials):
+            print(
+                f"the search {experiment.name} is finished; --set budget.trials=N with a larger N extends it"
+            )
+            tracker.start()
+        else:
+            plan = None if address else _plan(experiment, local_machine(), storage, prepared)
+            with connected(address):
+                plan = plan or _plan(experiment, ray_cluster(), storage, prepared)
+                state = _search(experiment, storage, ledger, prepared, plan, tracker)
+        return _sum_up(experiment, folder, state, tracker, uri)
 
 
 def _make_storage(storage: Path) -> None:
@@ -88,6 +101,9 @@ def _plan(experiment: Experiment, cluster: Cluster, storage: Path, prepared: Pre
     plan = make_plan(
         experiment, cluster, storage, float(train.lengths.mean()), len(train), len(prepared.eval)
     )
+    folder = storage / experiment.name
+    (folder / PLAN).write_text(plan_markdown(plan))
+    (folder / DATA_REPORT).write_bytes((prepared.folder / "report.json").read_bytes())
     print(summary_line(prepared.report))
     print(_plan_line(plan))
     return plan
@@ -97,8 +113,8 @@ def _plan_line(plan: Plan) -> str:
     experiment = plan.experiment
     rungs = ", ".join(tokens_text(rung) for rung in plan.rungs) or "none"
     return (
-        f"plan: {experiment.budget.trials} trials of up to {tokens_text(experiment.base.run.max_tokens)} tokens "
-        f"on {plan.slots} slots, rungs at {rungs} tokens (--plan tells more)"
+        f"plan: {experiment.budget.trials} trials of up to {tokens_text(experiment.base.run.max_tokens)} "
+        f"tokens on {plan.slots} slots, rungs at {rungs} tokens (--plan tells more)"
     )
 
 
@@ -122,20 +138,10 @@ def _search(
         progress.stop()
 
 
-def _sum_up(
-    experiment: Experiment,
-    folder: Path,
-    state: SearchState,
-    plan: Plan,
-    prepared: Prepared,
-    tracker: Tracker,
-    uri: str,
-) -> int:
-    (folder / "plan.md").write_text(plan_markdown(plan))
-    (folder / "data_report.json").write_bytes((prepared.folder / "report.json").read_bytes())
+def _sum_up(experiment: Experiment, folder: Path, state: SearchState, tracker: Tracker, uri: str) -> int:
     tracker.flush(_TRACKING_TIMEOUT_S)  # the summary names the runs, so they must be there
     write_summary(folder / SUMMARY, summarise(state, experiment, tracker.run_ids()))
-    for name in ("plan.md", "data_report.json", SUMMARY):
+    for name in (PLAN, DATA_REPORT, SUMMARY):
         tracker.artifact(folder / name)
     tracker.close(_TRACKING_TIMEOUT_S)
     for line in closing_lines(state, experiment, tracking_uri.dashboard_command(uri)):

@@ -25,7 +25,7 @@ def main() -> int:
 
     started = time.time()
     config = experiment.base
-    prepared = prepared_data(config, args.storage)
+    prepared = prepared_data(config, args.storage, print)
     base = load_base(config.model)
     before = evaluate_base(base, config, prepared, args.storage / "cache")
     print(f"base model: eval NLL {before.nll:.4f} ± {before.stderr:.4f}")
@@ -46,7 +46,8 @@ def print_report(report: Report) -> bool:
     judged = f" eval NLL {report.eval.nll:.4f} ± {report.eval.stderr:.4f}" if report.eval else ""
     print(
         f"{report.tokens_seen:>10,} tokens {report.steps:>6,} steps  loss {report.loss:.3f}{ema}"
-        f"  lr {report.lr:.3g}  grad norm {report.grad_norm:.3g}{scale}  {report.tokens_per_s:,.0f} tokens/s{judged}",
+        f"  lr {report.lr:.3g}  grad norm {report.grad_norm:.3g}{scale}"
+        f"  {report.tokens_per_s:,.0f} tokens/s{judged}",
         flush=True,
     )
     return True

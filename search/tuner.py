@@ -17,6 +17,7 @@ from search.searcher import StudySearcher
 from search.slots import SLOT_CPUS, Slot, SlotSettings
 from search.state import SearchState, replay
 from search.study import Study
+from search.tracking_uri import redact
 from spaces.describe import describe
 from spaces.experiment import Experiment
 from spaces.paths import replace_all
@@ -53,13 +54,12 @@ def search(
         The state at the end; its status is `finished`, `interrupted` or `failed` (no trial could run).
     """
     began = time.time()
-    experiment = with_rungs(experiment)
     past = list(read_events(inputs.folder / FILE_NAME))
     study = Study.open(experiment, inputs.folder)
     recorder = Recorder(ledger, replay(past), tuple(listeners))
     _reconcile(study, recorder.state, past)
     recorder.record(
-        SearchStarted(began, describe(experiment), experiment.profile, inputs.data_key, inputs.git_commit)
+        SearchStarted(began, _described(experiment), experiment.profile, inputs.data_key, inputs.git_commit)
     )
     halving = Halving(experiment.halving, experiment.base.run.max_tokens)
     halving.restore(_decisions(past))
@@ -73,6 +73,14 @@ def search(
     status = _status(recorder.state, study, experiment.budget.trials)
     recorder.record(SearchEnded(time.time(), status, time.time() - began))
     return recorder.state
+
+
+def is_complete(state: SearchState, trials: int) -> bool:
+    """Tell whether nothing is left to do of a search of so many trials."""
+    over = [
+        trial for trial in state.trials.values() if trial.status not in ("running", "cancelled", "failed")
+    ]
+    return len(over) >= trials
 
 
 def with_rungs(experiment: Experiment) -> Experiment:
@@ -137,6 +145,12 @@ class _StopOnRefusal(tune.Stopper):  # type: ignore[misc]
     def __getstate__(self) -> dict[str, object]:
         """Leave everything behind, as the callback does."""
         return {}
+
+
+def _described(experiment: Experiment) -> dict[str, object]:
+    """Describe the experiment for the ledger, which anybody may read: no password in an address."""
+    address = redact(experiment.tracking.uri) if experiment.tracking.uri else ""
+    return describe(replace_all(experiment, {"tracking.uri": address}))
 
 
 def _status(state: SearchState, study: Study, trials: int) -> str:

@@ -6,6 +6,7 @@ import json
 from optuna.distributions import distribution_to_json
 
 from spaces.experiment import Experiment
+from train_fn.config import TrainConfig
 
 
 def describe(experiment: Experiment) -> dict[str, object]:
@@ -21,6 +22,15 @@ def describe(experiment: Experiment) -> dict[str, object]:
             plain[field.name] = dataclasses.asdict(value)  # type: ignore[arg-type]
         else:
             plain[field.name] = value
-    # One round through JSON: tuples become lists, so that what is compared with a file compares equal.
+    return _through_json(plain)
+
+
+def plain_config(config: TrainConfig) -> dict[str, object]:
+    """Return a trial's configuration as nested dictionaries of JSON values."""
+    return _through_json(dataclasses.asdict(config))
+
+
+def _through_json(plain: dict[str, object]) -> dict[str, object]:
+    """Turn tuples into lists, so that what is compared with a file compares equal."""
     result: dict[str, object] = json.loads(json.dumps(plain))
     return result

@@ -1,0 +1,69 @@
+import sys
+
+import pytest
+
+from search import cli
+from search.cli import experiment_parser, resolve, run_command
+from search.cluster import Cluster, Node
+from train_fn.errors import InputError
+
+
+def resolved(monkeypatch: pytest.MonkeyPatch, gpus: float, *arguments: str) -> tuple[str, str]:
+    node = Node(cpus=8, gpus=gpus, memory_gib=64, gpu_memory_gib=80 if gpus else None, name="here")
+    monkeypatch.setattr(cli, "local_machine", lambda: Cluster((node,), local=True))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    lines: list[str] = []
+    args = experiment_parser("").parse_args(["exp4", "--address", "local", *arguments])
+    return resolve(args, lines.append).profile, lines[0]
+
+
+def test_laptop_is_taken_only_without_a_gpu_and_says_what_the_cluster_would_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    profile, line = resolved(monkeypatch, 0)
+    assert profile == "laptop"
+    assert "without a GPU" in line
+    assert "48 trials of EleutherAI/gpt-j-6b" in line
+
+
+def test_a_gpu_means_the_cluster_profile(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert resolved(monkeypatch, 4)[0] == "cluster"
+
+
+def test_a_cluster_address_means_the_cluster_profile(monkeypatch: pytest.MonkeyPatch) -> None:
+    args = experiment_parser("").parse_args(["exp4", "--address", "10.0.0.1:6379"])
+    lines: list[str] = []
+    assert resolve(args, lines.append).profile == "cluster"
+    assert "10.0.0.1:6379" in lines[0]
+
+
+def test_the_user_decides_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert resolved(monkeypatch, 0, "--profile", "cluster")[0] == "cluster"
+    assert resolved(monkeypatch, 4, "--profile", "laptop")[0] == "laptop"
+
+
+def ends(main: object, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    with pytest.raises(SystemExit) as ended:
+        run_command(main)  # type: ignore[arg-type]
+    return int(ended.value.code or 0), capsys.readouterr().err
+
+
+def test_bad_input_is_one_line_and_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> int:
+        raise InputError("x = 1 must be 2;\n set it to 2")
+
+    assert ends(main, capsys) == (2, "error: x = 1 must be 2; set it to 2\n")
+
+
+def test_ctrl_c_is_130_and_success_is_0(capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    assert ends(interrupted, capsys) == (130, "interrupted\n")
+    assert ends(lambda: 0, capsys) == (0, "")
+
+
+def test_a_bug_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        run_command(lambda: 1 // 0)
+    assert sys.stdout

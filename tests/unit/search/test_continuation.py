@@ -1,0 +1,47 @@
+from dataclasses import replace
+
+import pytest
+
+from search.continuation import check_unchanged
+from search.events import SearchStarted
+from spaces.describe import describe
+from spaces.experiment import Experiment
+from spaces.load import load_experiment
+from spaces.override import override
+from train_fn.errors import InputError
+
+
+@pytest.fixture
+def laptop() -> Experiment:
+    return load_experiment("exp4", "laptop")
+
+
+def started(experiment: Experiment) -> list[SearchStarted]:
+    return [SearchStarted(0.0, describe(experiment), experiment.profile, "data", "commit")]
+
+
+def test_the_same_search_goes_on(laptop: Experiment) -> None:
+    check_unchanged(laptop, "data", [])
+    check_unchanged(laptop, "data", started(laptop))
+
+
+def test_more_trials_or_other_machines_are_no_change(laptop: Experiment) -> None:
+    more = override(laptop, ["budget.trials=40", "resources.slots=1", "tracking.uri=http://127.0.0.1:1"])
+    check_unchanged(more, "data", started(laptop))
+
+
+def test_a_changed_experiment_is_not_silently_continued(laptop: Experiment) -> None:
+    changed = override(laptop, ["data.max_example_tokens=32", "halving.eta=4"])
+    with pytest.raises(
+        InputError, match=r"base\.data\.max_example_tokens: 64 then, 32 now; halving\.eta: 3 then, 4 now"
+    ):
+        check_unchanged(changed, "data", started(laptop))
+    with pytest.raises(InputError, match=r"space\.optim\.lr"):
+        check_unchanged(override(laptop, ["optim.lr=0.1"]), "data", started(laptop))
+    with pytest.raises(InputError, match="profile"):
+        check_unchanged(replace(laptop, profile="cluster"), "data", started(laptop))
+
+
+def test_other_data_behind_the_same_name_is_a_change(laptop: Experiment) -> None:
+    with pytest.raises(InputError, match=r"content of data\.sources"):
+        check_unchanged(laptop, "other", started(laptop))

@@ -1,0 +1,109 @@
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from search.events import BaselineMeasured, Decided, Ended, Event, Reported, TrialStarted
+from search.halving import Decision
+from search.ledger import FILE_NAME, Ledger, read_events
+from search.recorder import Recorder, TuneRecorder
+from search.state import SearchState, replay
+from search.study import Study
+from spaces.load import load_experiment
+from train_fn.report import Evaluation, Outcome, Report
+
+EVALUATION = Evaluation(2.0, 0.1, (2.0, 2.0), (3, 3), 0.1)
+
+
+def report(tokens: int, evaluation: Evaluation | None = None) -> dict[str, Any]:
+    figures = (tokens // 10, 1, 2.0, (), 0.1, 0.5, 0.0, 0, 0.0, 0, "flat", 9.0, 1.0, 0.2)
+    return {"report": Report(0, tokens, *figures, evaluation)}
+
+
+class Desk:
+    """A recorder on a real ledger and a real study, driven as Tune drives it."""
+
+    def __init__(self, folder: Path) -> None:
+        experiment = load_experiment("exp4", "laptop")
+        self.path = folder / FILE_NAME
+        self.heard: list[Event] = []
+        self.study = Study.open(experiment, folder)
+        number, params = self.study.ask()
+        self.trial = SimpleNamespace(config={"trial": number, "params": params}, get_error=lambda: "Boom")
+        ledger = Ledger(self.path)
+        self.recorder = Recorder(ledger, SearchState(), (lambda state, event: self.heard.append(event),))
+        self.callback = TuneRecorder(self.recorder, self.study, experiment.base)
+        self.callback.on_trial_start(0, [], self.trial)
+
+    def result(self, **result: Any) -> None:
+        self.callback.on_trial_result(0, [], self.trial, result)
+
+    def kinds(self) -> list[type]:
+        return [type(event) for event in read_events(self.path)]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+def decision(keep: bool) -> Decision:
+    return Decision(0, 0, 0, 20, 20, 2.0, 1.0, 1.0, 0.1, 3, keep, "it lost its rung")
+
+
+def test_what_happened_is_written_in_order_and_heard(desk: Desk) -> None:
+    desk.result(baseline=EVALUATION)
+    desk.result(**report(10))
+    desk.callback.decided(decision(keep=True))
+    desk.result(**report(20, EVALUATION))
+    desk.result(outcome=Outcome(0, "finished", "done", 30, 3, 0, 2.0, 0.1, 1.0, 0.2, "w"), done=True)
+    assert desk.kinds() == [TrialStarted, BaselineMeasured, Reported, Reported, Decided, Ended]
+    assert list(read_events(desk.path)) == desk.heard
+    assert replay(read_events(desk.path)) == desk.recorder.state
+    assert desk.study.running() == []
+
+
+def test_a_lost_rung_becomes_an_outcome_with_the_reason_and_the_last_figures(desk: Desk) -> None:
+    desk.callback.decided(decision(keep=False))
+    desk.result(**report(20, EVALUATION))
+    ended = desk.heard[-1]
+    assert isinstance(ended, Ended)
+    assert (ended.outcome.status, ended.outcome.reason) == ("halved", "it lost its rung")
+    assert (ended.outcome.tokens_seen, ended.outcome.eval_nll) == (20, 2.0)
+    assert desk.study.running() == []
+
+
+def test_a_restarted_worker_repeats_itself_without_effect(desk: Desk) -> None:
+    for tokens in (10, 20, 10, 20, 30):
+        desk.result(**report(tokens))
+    seen = [event.report.tokens_seen for event in read_events(desk.path) if isinstance(event, Reported)]
+    assert seen == [10, 20, 30]
+
+
+def test_the_base_model_is_measured_once(desk: Desk) -> None:
+    for _ in range(3):
+        desk.result(baseline=EVALUATION)
+    assert desk.kinds().count(BaselineMeasured) == 1
+
+
+def test_what_still_runs_is_cancelled_and_taken_up_by_the_next_command(desk: Desk) -> None:
+    desk.result(**report(10))
+    desk.callback.cancel_running()
+    ended = desk.heard[-1]
+    assert isinstance(ended, Ended)
+    assert ended.outcome.status == "cancelled"
+    assert [number for number, _ in desk.study.running()] == [0]
+
+
+def test_a_dead_slot_fails_its_trial(desk: Desk) -> None:
+    desk.callback.on_trial_error(0, [], desk.trial)
+    ended = desk.heard[-1]
+    assert isinstance(ended, Ended)
+    assert ended.outcome.status == "failed"
+    assert "Boom" in ended.outcome.reason
+
+
+def test_a_refusal_is_kept_for_the_command(desk: Desk) -> None:
+    desk.result(refusal="model.path = 'x' cannot be read; check it", done=True)
+    assert desk.callback.refusal.startswith("model.path")
