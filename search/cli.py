@@ -64,7 +64,8 @@ def resolve(args: argparse.Namespace, say: Say = print) -> Experiment:
         say(
             f"profile: laptop, because this command starts Ray on a machine without a GPU. On a cluster it "
             f"would run {large.budget.trials} trials of {large.base.model.path} with "
-            f"{large.base.run.max_tokens:,} tokens each on {ranks} GPUs per trial (--profile cluster --plan shows it)."
+            f"{large.base.run.max_tokens:,} tokens each on {ranks} GPUs "
+            f"per trial (--profile cluster --plan shows it)."
         )
     return override(load_experiment(args.experiment, profile), args.settings)
 

@@ -26,7 +26,8 @@ def commands() -> list[str]:
 
 def test_the_two_commands_are_those_of_the_projects_own_check() -> None:
     assert set(commands()) >= INSTALL
-    assert "python -m pip install -e '.[test]' && python -m pytest" in (REPOSITORY / ".ci" / "run").read_text()
+    check = (REPOSITORY / ".ci" / "run").read_text()
+    assert "python -m pip install -e '.[test]' && python -m pytest" in check
     extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert "test" in extras
 
