@@ -33,3 +33,9 @@ whenDrawn(() => {
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   for (const view of Bokeh.index) view.request_paint?.();
 });
+// MLflow shows the page in a sandboxed frame, where following a link to a place in the page is refused.
+for (const link of document.querySelectorAll("nav a"))
+  link.addEventListener("click", (event) => {
+    event.preventDefault();
+    document.querySelector(link.getAttribute("href")).scrollIntoView();
+  });
