@@ -84,7 +84,8 @@ class MlflowRuns:
         found = self._client.get_experiment_by_name(self._name)
         if found is None:
             location = artifacts.resolve().as_uri() if artifacts is not None else None
-            return str(self._client.create_experiment(self._name, artifact_location=location))
+            tags = {"mlflow.experimentKind": "custom_model_development"}  # pages for training, not for chat
+            return str(self._client.create_experiment(self._name, location, tags))
         if found.lifecycle_stage == "deleted":
             self._client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)

@@ -99,6 +99,7 @@ def test_weights_of_the_best_trial_load_with_plain_transformers(finished: Path) 
 def test_mlflow_has_one_parent_and_one_run_per_trial(finished: Path) -> None:
     client = mlflow.tracking.MlflowClient(f"sqlite:///{finished / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("exp4")
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
     runs = client.search_runs([experiment.experiment_id])
     children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
     summary = json.loads((finished / "exp4" / "summary.json").read_text())
