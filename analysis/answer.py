@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from analysis.rank import CLEAR_STDERRS, Answer, Lead
 from analysis.records import SearchRecord
-from analysis.words import count_text, list_text, seconds_text, tokens_text
+from spaces.words import count_text, list_text, seconds_text, tokens_text
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ def lead_text(lead: Lead, other: str) -> str:
         verdict = f"within noise, less than {CLEAR_STDERRS:g} standard errors"
     else:
         verdict = "no lead"
-    kind = "paired standard error" if lead.paired else "standard error"
     at = "" if lead.at_tokens is None else f" at {tokens_text(lead.at_tokens)} tokens"
-    return f"{abs(lead.nll):.4f} ± {lead.stderr:.4f} nats per token {side} {other}{at} ({kind}): {verdict}"
+    size = f"{abs(lead.nll):.4f} ± {lead.stderr:.4f} nats per token"
+    return f"{size} {side} {other}{at} (paired standard error): {verdict}"
 
 
 def _headline(found: Answer) -> str:

@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Literal
 
 from analysis.records import SearchRecord, TrialRecord
-from analysis.words import params_text
+from spaces.words import params_text
 
 Group = Literal["best", "finished", "halved", "doomed", "failed", "running", "cancelled"]
 POINTS_OF_ALL = 90_000

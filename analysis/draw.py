@@ -24,7 +24,7 @@ from analysis.canvas import COLOURS, GREY, HIDDEN, KINDS, SERIES, draw_order, em
 from analysis.curves import EDGE, Curves, Line, Mark, about
 from analysis.figures import EvalLine, Ladder, LrBatchMap
 from analysis.timing import Timing
-from analysis.words import seconds_text
+from spaces.words import seconds_text
 
 NLL_COLOURS = list(Viridis256[50:240])
 CROWD = 24

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.records import SearchRecord
-from analysis.words import count_text
+from spaces.words import count_text
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

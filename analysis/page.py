@@ -26,7 +26,7 @@ from analysis.rank import Answer
 from analysis.records import SearchRecord
 from analysis.table import table_order
 from analysis.timing import Timing, timing
-from analysis.words import count_text, params_text, seconds_text, short, tokens_text, value_text
+from spaces.words import count_text, params_text, seconds_text, short, tokens_text, value_text
 from train_fn.data_report import summary_line
 
 HERE = Path(__file__).parent

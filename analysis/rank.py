@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analysis.records import Baseline, Scored, SearchRecord, TrialRecord
+from analysis.records import Scored, SearchRecord, TrialRecord
+from train_fn.paired import paired_difference
 from train_fn.report import Evaluation
 
 SAME_STAGE = 1.5
@@ -24,7 +25,6 @@ class Lead:
 
     nll: float
     stderr: float
-    paired: bool
     """From differences by example: what makes examples hard for both has cancelled."""
     at_tokens: int | None = None
     """After how many tokens, where that is not the end of both trials."""
@@ -82,26 +82,8 @@ class Answer:
 
 
 def paired_lead(better: Evaluation, worse: Evaluation, at_tokens: int | None = None) -> Lead:
-    """Return by how much `better` lies below `worse` on the same examples.
-
-    With d_i the difference on example i and w_i its answer tokens: r = sum(w d) / sum(w), a ratio estimator
-    with SE^2 = n / (n - 1) * sum(w^2 (d - r)^2) / sum(w)^2 (Cochran 1977, Sampling Techniques, eq. 6.13).
-    """
-    assert better.example_tokens == worse.example_tokens, "trials are compared on the same examples"
-    weights, n = better.example_tokens, len(better.example_tokens)
-    differences = [w - b for b, w in zip(better.example_nll, worse.example_nll, strict=True)]
-    total = sum(weights)
-    ratio = math.fsum(w * d for w, d in zip(weights, differences, strict=True)) / total
-    squares = math.fsum((w * (d - ratio)) ** 2 for w, d in zip(weights, differences, strict=True))
-    return Lead(ratio, math.sqrt(n / max(1, n - 1) * squares) / total, True, at_tokens)
-
-
-def unpaired_lead(better: Evaluation, nll: float, stderr: float) -> Lead:
-    """Return by how much `better` lies below an NLL of which no figures by example are known.
-
-    The standard errors are added as if the examples were different ones: too large rather than too small.
-    """
-    return Lead(nll - better.nll, math.hypot(better.stderr, stderr), paired=False)
+    """Return by how much `better` lies below `worse` on the same examples, with its paired standard error."""
+    return Lead(*paired_difference(worse, better), at_tokens)
 
 
 def trial_lead(better: TrialRecord, other: TrialRecord) -> Lead | None:
@@ -131,13 +113,6 @@ def _nearest(trial: TrialRecord, tokens: int) -> Scored:
     return min(trial.evals, key=lambda one: abs(math.log(one.tokens_seen / tokens)))
 
 
-def over_base(trial: Evaluation, base: Baseline) -> Lead:
-    """Return by how much a trial lies below the base model."""
-    if base.evaluation is not None and base.evaluation.example_tokens == trial.example_tokens:
-        return paired_lead(trial, base.evaluation)
-    return unpaired_lead(trial, base.nll, base.stderr)
-
-
 def ranked(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
     """List the trials that may be called the best one, best first.
 
@@ -161,7 +136,7 @@ def answer(search: SearchRecord) -> Answer:
         lead = trial_lead(best, second) if second is not None else None
         level = [other for other in order[1:] if _as_far(other, best) and not _clear(best, other)]
         if search.base is not None:
-            base = over_base(mine, search.base)
+            base = paired_lead(mine, search.base)
     return Answer(
         best=best,
         second=second,

@@ -119,16 +119,6 @@ class Decision:
 
 
 @dataclass(frozen=True)
-class Baseline:
-    """The eval NLL of the untrained base model."""
-
-    nll: float
-    stderr: float
-    evaluation: Evaluation | None
-    """By example, where the search's cache still has it."""
-
-
-@dataclass(frozen=True)
 class SearchRecord:
     """One search, read back."""
 
@@ -145,7 +135,8 @@ class SearchRecord:
     commands: tuple[Interval, ...]
     trials: tuple[TrialRecord, ...]
     decisions: tuple[Decision, ...]
-    base: Baseline | None
+    base: Evaluation | None
+    """Of the untrained base model."""
     data_report: DataReport | None
 
     @property

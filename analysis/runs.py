@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from analysis.records import (
-    Baseline,
     Decision,
     Interval,
     Scored,
@@ -159,7 +158,7 @@ class _Reading:
         self.commands: list[Interval] = []
         self.trials: dict[int, _Trial] = {}
         self.decisions: list[Decision] = []
-        self.base: tuple[float, float] | None = None
+        self.base: Evaluation | None = None
         self.last_time = 0.0
 
     def take(self, event: dict[str, Any]) -> None:
@@ -174,7 +173,7 @@ class _Reading:
         self.commands[-1] = Interval(self.commands[-1].start, self.last_time)
         match kind:
             case "BaselineMeasured":
-                self.base = (event["nll"], event["stderr"])
+                self.base = evaluation(event["evaluation"])
             case "TrialStarted":
                 self.trials.setdefault(event["trial"], _Trial(event)).start(time)
             case "Reported":
@@ -189,21 +188,18 @@ class _Reading:
                 raise ValueError(f"unknown kind {kind!r}")
 
     def result(self, folder: Path, data: DataReport | None) -> SearchRecord:
-        key = self.started["data_key"]
         return SearchRecord(
             name=self.name,
             folder=folder,
             experiment=self.started["experiment"],
             profile=self.started["profile"],
             status=self.status,
-            data_key=key,
+            data_key=self.started["data_key"],
             git_commit=self.started["git_commit"],
             commands=tuple(self.commands),
             trials=tuple(t.result(self.name, self.last_time) for _, t in sorted(self.trials.items())),
             decisions=tuple(self.decisions),
-            base=None
-            if self.base is None
-            else Baseline(*self.base, _base_evaluation(folder, key, self.base)),
+            base=self.base,
             data_report=data,
         )
 
@@ -212,15 +208,3 @@ def evaluation(values: Mapping[str, Any]) -> Evaluation:
     """Return an evaluation from its JSON values."""
     lists = {name: tuple(values[name]) for name in ("example_nll", "example_tokens")}
     return Evaluation(**{**values, **lists})
-
-
-def _base_evaluation(folder: Path, data_key: str, base: tuple[float, float]) -> Evaluation | None:
-    """Find the base model's evaluation by example in the cache of the storage folder.
-
-    The ledger has its NLL alone; the file of another model or precision has another NLL.
-    """
-    for path in sorted((folder.parent / "cache").glob(f"baseline-*-{data_key}-*.json")):
-        found = evaluation(json.loads(path.read_text()))
-        if (found.nll, found.stderr) == base:
-            return found
-    return None

@@ -11,7 +11,7 @@ from analysis.compare import Comparison, Row
 from analysis.figures import Rung
 from analysis.rank import Answer, ranked
 from analysis.records import SearchRecord, TrialRecord
-from analysis.words import count_text, params_text, short, tokens_text, value_text
+from spaces.words import count_text, params_text, short, tokens_text, value_text
 
 MAX_ROWS = 20
 PIPED_WIDTH = 140

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from search.halving import Decision
 from spaces.experiment import ParamValue
-from train_fn.report import Outcome, Report
+from train_fn.report import Evaluation, Outcome, Report
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,7 @@ class BaselineMeasured:
     """The base model was evaluated, untrained, on the examples that every trial is evaluated on."""
 
     time: float
-    nll: float
-    stderr: float
+    evaluation: Evaluation
 
 
 @dataclass(frozen=True)

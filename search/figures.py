@@ -18,7 +18,7 @@ from search.events import (
     TrialStarted,
 )
 from search.state import SearchState, best, is_news, new_best, tokens_saved, tokens_spent
-from search.words import params_text
+from spaces.words import params_text
 from train_fn.report import Report
 
 RunStatus = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
@@ -83,7 +83,9 @@ def run_updates(before: SearchState, after: SearchState, event: Event, max_token
         case SearchStarted():
             return [_search_started(before, after, event, time_ms)]
         case BaselineMeasured():
-            return [RunUpdate(None, time_ms, (Figure("search/base_eval_nll", event.nll, 0, time_ms),))]
+            return [
+                RunUpdate(None, time_ms, (Figure("search/base_eval_nll", event.evaluation.nll, 0, time_ms),))
+            ]
         case TrialStarted():
             return [_trial_started(before, after, event, time_ms)]
         case Reported():

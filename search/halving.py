@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from spaces.experiment import HalvingConfig
+from train_fn.paired import paired_difference
 from train_fn.report import Evaluation
 
 
@@ -57,22 +58,6 @@ def rung_tokens(config: HalvingConfig, max_tokens: int) -> tuple[int, ...]:
         rungs.append(tokens)
         tokens *= config.eta
     return tuple(rungs)
-
-
-def paired_difference(a: Evaluation, b: Evaluation) -> tuple[float, float]:
-    """Return the difference of two NLLs on the same examples, and its standard error, in nats per token.
-
-    With d_i the difference on example i and w_i its answer tokens: r = sum(w d) / sum(w), the ratio
-    estimator, and SE^2 = n / (n - 1) * sum(w^2 (d - r)^2) / sum(w)^2 (Cochran 1977, Sampling Techniques,
-    section 6.4). What the examples have in common, that some are harder than others, cancels.
-    """
-    assert a.example_tokens == b.example_tokens, "trials are compared on the same examples"
-    weights, n = a.example_tokens, len(a.example_tokens)
-    differences = [x - y for x, y in zip(a.example_nll, b.example_nll, strict=True)]
-    total = sum(weights)
-    ratio = math.fsum(w * d for w, d in zip(weights, differences, strict=True)) / total
-    squares = math.fsum((w * (d - ratio)) ** 2 for w, d in zip(weights, differences, strict=True))
-    return ratio, math.sqrt(n / (n - 1) * squares) / total
 
 
 class Halving:

@@ -139,7 +139,7 @@ def decode(line: str | bytes) -> Event:
         case "SearchStarted":
             return SearchStarted(**values)
         case "BaselineMeasured":
-            return BaselineMeasured(**values)
+            return BaselineMeasured(values["time"], _evaluation(values["evaluation"]))
         case "TrialStarted":
             return TrialStarted(**values)
         case "Reported":
@@ -157,11 +157,12 @@ def decode(line: str | bytes) -> Event:
 def _report(values: dict[str, Any]) -> Report:
     points = tuple(Point(*figures) for figures in values.pop("points"))
     evaluation = values.pop("eval")
-    if evaluation is not None:
-        for name in ("example_nll", "example_tokens"):
-            evaluation[name] = tuple(evaluation[name])
-        evaluation = Evaluation(**evaluation)
-    return Report(**values, points=points, eval=evaluation)
+    return Report(**values, points=points, eval=None if evaluation is None else _evaluation(evaluation))
+
+
+def _evaluation(values: dict[str, Any]) -> Evaluation:
+    lists = {name: tuple(values[name]) for name in ("example_nll", "example_tokens")}
+    return Evaluation(**{**values, **lists})
 
 
 def _jsonable(value: object) -> object:

@@ -13,7 +13,7 @@ from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
 from search.figures import RunUpdate
-from search.words import trial_id
+from spaces.words import trial_id
 
 T = TypeVar("T")
 # A server or database that is away for now; `requests` raises subclasses of OSError.

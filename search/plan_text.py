@@ -12,9 +12,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from search.draft import Model, Plan
 from search.memory import MemoryEstimate
-from search.words import params_text, seconds_text
 from spaces.describe import describe
 from spaces.paths import leaves
+from spaces.words import params_text, seconds_text
 
 LINE_WIDTH = 110
 

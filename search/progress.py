@@ -12,8 +12,8 @@ from rich.text import Text
 
 from search.events import Ended, Event, Reported, TrialStarted
 from search.state import SearchState, TrialState, best, counts, new_best, tokens_saved, tokens_spent, wall_s
-from search.words import params_text, seconds_text, tokens_text, trial_id
 from spaces.experiment import Experiment
+from spaces.words import params_text, seconds_text, tokens_text, trial_id
 
 HEARTBEAT_S = 30.0
 REFRESH_PER_S = 2.0

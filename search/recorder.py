@@ -11,9 +11,9 @@ from search.halving import Decision
 from search.ledger import Ledger
 from search.state import SearchState, apply, is_news
 from search.study import Study
-from search.words import tokens_text
 from spaces import space
 from spaces.describe import plain_config
+from spaces.words import tokens_text
 from train_fn.config import TrainConfig
 from train_fn.report import Evaluation, Outcome, Report, Status
 
@@ -82,8 +82,8 @@ class TuneRecorder(tune.Callback):  # type: ignore[misc]
         now = time.time()
         match result:
             case {"baseline": Evaluation() as baseline}:
-                if self._recorder.state.base_eval_nll is None:
-                    self._recorder.record(BaselineMeasured(now, baseline.nll, baseline.stderr))
+                if self._recorder.state.base_eval is None:
+                    self._recorder.record(BaselineMeasured(now, baseline))
             case {"report": Report() as report}:
                 # A worker that was restarted repeats the windows since its checkpoint.
                 if is_news(self._recorder.state, report):

@@ -22,8 +22,8 @@ from search.summary import FILE_NAME as SUMMARY
 from search.summary import closing_lines, summarise, write_summary
 from search.tracking import Tracker
 from search.tuner import SearchInputs, is_complete, search, with_rungs
-from search.words import tokens_text
 from spaces.experiment import Experiment
+from spaces.words import tokens_text
 from train_fn.config import TrainConfig
 from train_fn.data_report import summary_line
 from train_fn.errors import InputError

@@ -84,8 +84,8 @@ class SearchState:
     last_time: float = 0.0
     past_wall_s: float = 0.0
     """Wall time of the commands that are over; of one that crashed up to its last event."""
-    base_eval_nll: float | None = None
-    base_eval_stderr: float | None = None
+    base_eval: Evaluation | None = None
+    """Of the untrained base model."""
 
 
 def replay(events: Iterable[Event]) -> SearchState:
@@ -109,7 +109,7 @@ def apply(state: SearchState, event: Event) -> SearchState:
         case SearchStarted():
             return _command_started(state, event)
         case BaselineMeasured():
-            return replace(now, base_eval_nll=event.nll, base_eval_stderr=event.stderr)
+            return replace(now, base_eval=event.evaluation)
         case TrialStarted():
             return _trial_started(now, event)
         case Reported():

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TypedDict
 
 from search.state import SearchState, TrialState, best, counts, ranked, tokens_saved, tokens_spent, wall_s
-from search.words import params_text, tokens_text, trial_id
 from spaces.experiment import Experiment
+from spaces.words import params_text, tokens_text, trial_id
 from train_fn.errors import InputError
-from train_fn.report import Evaluation
+from train_fn.paired import paired_difference
 
 FILE_NAME = "summary.json"
 
@@ -78,7 +78,7 @@ def summarise(state: SearchState, experiment: Experiment, run_ids: Mapping[int, 
         experiment: What was searched.
         run_ids: MLflow run of each trial by number; trials without one get null.
     """
-    top = best(state)
+    top, base = best(state), state.base_eval
     winner: BestSummary | None = None
     if top is not None and top.eval_nll is not None:
         winner = {
@@ -92,8 +92,8 @@ def summarise(state: SearchState, experiment: Experiment, run_ids: Mapping[int, 
         "profile": experiment.profile,
         "status": state.status,
         "wall_s": wall_s(state),
-        "base_eval_nll": _finite(state.base_eval_nll),
-        "base_eval_nll_stderr": _finite(state.base_eval_stderr),
+        "base_eval_nll": base.nll if base else None,
+        "base_eval_nll_stderr": base.stderr if base else None,
         "trials": [_trial(experiment.name, t, run_ids.get(n)) for n, t in sorted(state.trials.items())],
         "best": winner,
         "tokens_spent": tokens_spent(state),
@@ -118,26 +118,6 @@ def write_summary(path: Path, summary: Summary) -> None:
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise InputError(f"cannot write {path}: {error.strerror}; make room there") from error
-
-
-def paired_difference(a: Evaluation, b: Evaluation) -> Difference:
-    """Compare two evaluations on the same examples.
-
-    The difference of two NLLs per token is the ratio of two sums over examples, so its standard error is the
-    one of the ratio estimator (Cochran 1977, Sampling Techniques, eq. 6.13), without the noise that the two
-    trials share because some examples are harder than others.
-
-    Returns:
-        The NLL of `a` less the one of `b`; the error is 0 for fewer than two examples.
-    """
-    assert a.example_tokens == b.example_tokens, "evaluations of different examples"
-    examples = list(zip(a.example_tokens, a.example_nll, b.example_nll, strict=True))
-    tokens = sum(n for n, _, _ in examples)
-    mean = math.fsum(n * (x - y) for n, x, y in examples) / tokens
-    if len(examples) < 2:
-        return Difference(mean, 0.0)
-    squares = math.fsum((n * (x - y - mean)) ** 2 for n, x, y in examples)
-    return Difference(mean, math.sqrt(squares * len(examples) / (len(examples) - 1)) / tokens)
 
 
 def closing_lines(state: SearchState, experiment: Experiment, dashboard: str) -> list[str]:
@@ -171,24 +151,23 @@ def closing_lines(state: SearchState, experiment: Experiment, dashboard: str) ->
 
 
 def why_best(state: SearchState, order: list[TrialState], name: str) -> list[str]:
-    """Say why the first of `order` is the best: its lead over the second and over the base model."""
+    """Say why the first of `order` is the best: its lead over the second and over the base model.
+
+    Leads are told between trials that finished: an NLL after fewer tokens is higher for that alone.
+    """
     top = order[0]
-    assert top.eval_nll is not None
     sentences = []
     if top.status != "finished":
         sentences.append(f"no trial finished; this one is {top.status} and has the lowest eval NLL so far")
-    if len(order) == 1:
-        sentences.append("no other trial qualifies for a comparison")
-    else:
-        second = order[1]
-        who = f"the second, {trial_id(name, second.trial)}"
-        same = (second.status == "finished") == (top.status == "finished")
-        who += "" if same else f" ({second.status} at {tokens_text(second.tokens_seen)} tokens)"
-        if top.last_eval is not None and second.last_eval is not None:
-            sentences.append(_lead(paired_difference(second.last_eval, top.last_eval), who))
-    if state.base_eval_nll is not None and state.base_eval_stderr is not None:
-        error = math.hypot(state.base_eval_stderr, top.eval_nll_stderr or 0.0)
-        sentences.append(_lead(Difference(state.base_eval_nll - top.eval_nll, error), "the base model"))
+    others = [trial for trial in order[1:] if trial.status == top.status == "finished"]
+    if not others:
+        sentences.append("no second trial finished: there is no fair comparison")
+    elif top.last_eval is not None and others[0].last_eval is not None:
+        who = f"the second, {trial_id(name, others[0].trial)}"
+        sentences.append(_lead(Difference(*paired_difference(others[0].last_eval, top.last_eval)), who))
+    if state.base_eval is not None and top.last_eval is not None:
+        lead = Difference(*paired_difference(state.base_eval, top.last_eval))
+        sentences.append(_lead(lead, "the base model"))
     return sentences
 
 

@@ -17,9 +17,9 @@ def told(search: SearchRecord, age: float = 0.0) -> str:
 @pytest.mark.parametrize(
     ("lead", "words"),
     [
-        (Lead(0.3, 0.1, True), "0.3000 ± 0.1000 nats per token below it (paired standard error): more"),
-        (Lead(0.1, 0.1, False), "below it (standard error): within noise, less than 2 standard errors"),
-        (Lead(-0.2, 0.1, True), "0.2000 ± 0.1000 nats per token above it (paired standard error): no lead"),
+        (Lead(0.3, 0.1), "0.3000 ± 0.1000 nats per token below it (paired standard error): more"),
+        (Lead(0.1, 0.1), "below it (paired standard error): within noise, less than 2 standard errors"),
+        (Lead(-0.2, 0.1), "0.2000 ± 0.1000 nats per token above it (paired standard error): no lead"),
     ],
 )  # fmt: skip
 def test_a_lead_says_whether_it_exceeds_noise(lead: Lead, words: str) -> None:
@@ -27,7 +27,7 @@ def test_a_lead_says_whether_it_exceeds_noise(lead: Lead, words: str) -> None:
 
 
 def test_a_lead_before_the_end_says_where() -> None:
-    assert "below it at 3.0k tokens (paired" in lead_text(Lead(0.3, 0.1, True, 3_000), "it")
+    assert "below it at 3.0k tokens (paired" in lead_text(Lead(0.3, 0.1, 3_000), "it")
 
 
 def test_a_second_that_was_halved_is_compared_where_it_ended(search: SearchRecord) -> None:

@@ -5,9 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.rank import Lead, answer, over_base, paired_lead, ranked, trial_lead, unpaired_lead
-from analysis.records import Baseline, Scored, SearchRecord
-from search import halving, summary
+from analysis.rank import Lead, answer, paired_lead, ranked, trial_lead
+from analysis.records import Scored, SearchRecord
 from tests.unit.analysis.conftest import with_trials
 from tests.unit.analysis.written import BASE_NLL, MAX_TOKENS, evaluation
 from train_fn.report import Evaluation
@@ -22,15 +21,6 @@ def judged(values: list[float]) -> Evaluation:
 
 
 @given(nlls, nlls)
-def test_the_lead_is_the_one_that_halving_and_summary_compute(a: list[float], b: list[float]) -> None:
-    lead = paired_lead(judged(a), judged(b))
-    difference, error = halving.paired_difference(judged(b), judged(a))
-    assert (lead.nll, lead.stderr) == pytest.approx((difference, error))
-    other = summary.paired_difference(judged(b), judged(a))
-    assert (lead.nll, lead.stderr) == pytest.approx((other.nll, other.stderr))
-
-
-@given(nlls, nlls)
 def test_a_lead_is_the_difference_of_the_nlls_and_turns_its_sign(a: list[float], b: list[float]) -> None:
     lead, back = paired_lead(judged(a), judged(b)), paired_lead(judged(b), judged(a))
     assert lead.nll == pytest.approx(judged(b).nll - judged(a).nll, abs=1e-9)
@@ -41,12 +31,12 @@ def test_what_is_hard_for_both_cancels() -> None:
     a, b = evaluation(3.0, 1), evaluation(3.1, 2)
     lead = paired_lead(a, b)
     assert lead.nll == pytest.approx(0.1)
-    assert lead.stderr < unpaired_lead(a, b.nll, b.stderr).stderr / 5
+    assert lead.stderr < math.hypot(a.stderr, b.stderr) / 5
 
 
 @pytest.mark.parametrize(("nll", "clear"), [(0.21, True), (0.19, False), (-0.5, False), (0.0, False)])
 def test_a_lead_is_clear_from_two_standard_errors_on(nll: float, clear: bool) -> None:
-    assert Lead(nll, 0.1, paired=True).clear == clear
+    assert Lead(nll, 0.1).clear == clear
 
 
 def test_equal_trials_have_no_clear_lead() -> None:
@@ -101,7 +91,6 @@ def test_the_answer_compares_the_best_with_the_second(search: SearchRecord) -> N
     assert best.eval_nll is not None
     assert second.eval_nll is not None
     assert found.over_second.nll == pytest.approx(second.eval_nll - best.eval_nll)
-    assert found.over_second.paired
 
 
 def test_level_are_those_as_far_as_the_best_within_noise(search: SearchRecord) -> None:
@@ -119,15 +108,9 @@ def test_level_are_those_as_far_as_the_best_within_noise(search: SearchRecord) -
     assert [trial.number for trial in found.level] == [100]
 
 
-def test_the_base_model_is_compared_in_pairs_when_its_examples_are_known(search: SearchRecord) -> None:
-    mine = evaluation(3.0, 1)
-    alone = over_base(mine, Baseline(BASE_NLL, 0.2, None))
-    assert (alone.nll, alone.paired) == (BASE_NLL - 3.0, False)
-    assert alone.stderr == pytest.approx(math.hypot(0.15, 0.2))
-    assert over_base(mine, Baseline(BASE_NLL, 0.2, evaluation(BASE_NLL, 9))).paired
-    assert answer(search).over_base == over_base(
-        ranked(search.trials)[0].evals[-1].evaluation, Baseline(BASE_NLL, 0.2, None)
-    )
+def test_the_base_model_is_compared_in_pairs(search: SearchRecord) -> None:
+    best = ranked(search.trials)[0].evals[-1].evaluation
+    assert answer(search).over_base == paired_lead(best, evaluation(BASE_NLL, 9))
 
 
 def test_nothing_to_call_the_best(search: SearchRecord) -> None:

@@ -1,4 +1,3 @@
-import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -9,11 +8,11 @@ from analysis import rank, runs
 from analysis.records import SearchRecord
 from analysis.runs import read_search
 from search import state
-from search.events import BaselineMeasured, Ended, Reported, SearchEnded, SearchStarted, TrialStarted
+from search.events import Ended, Reported, SearchEnded, SearchStarted, TrialStarted
 from search.ledger import read_events
 from spaces.describe import describe
 from tests.unit.analysis import written
-from tests.unit.analysis.written import BASE_NLL, START, Run, append, evaluation, experiment, keep_lines
+from tests.unit.analysis.written import START, Run, append, evaluation, experiment, keep_lines
 from train_fn.errors import InputError
 
 
@@ -59,8 +58,7 @@ def test_reads_of_the_search_what_it_knows_of_itself(storage: Path, search: Sear
     assert (search.status, search.data_key, search.git_commit) == ("finished", "data-1", "abc123")
     assert search.wall_s == pytest.approx(state.wall_s(known))
     assert [asdict(d) for d in search.decisions] == [asdict(d) for d in known.decisions]
-    assert search.base is not None
-    assert (search.base.nll, search.base.stderr) == (known.base_eval_nll, known.base_eval_stderr)
+    assert search.base == known.base_eval == evaluation(written.BASE_NLL, 9)
     assert (search.planned_trials, search.max_tokens) == (24, written.MAX_TOKENS)
     assert search.data_report == written.data_report()
     assert search.trial(3).id == "exp9-0003"
@@ -164,27 +162,6 @@ def test_a_trial_keeps_the_evaluation_it_had_when_its_end_brought_none(tmp_path:
     assert reports[1].eval is not None
     assert trial.eval_nll == reports[1].eval.nll
     assert (trial.status, trial.doomed) == ("diverged", True)
-
-
-def test_the_base_evaluation_by_example_comes_from_the_cache_when_it_is_the_same(copied: Path) -> None:
-    ledger = copied / "events.jsonl"
-    base = evaluation(BASE_NLL, seed=99)
-    cache = copied.parent / "cache"
-    cache.mkdir()
-    other = asdict(evaluation(BASE_NLL + 1, seed=98))
-    (cache / "baseline-a-data-1-bf16.json").write_text(json.dumps(other))
-    (cache / "baseline-b-data-1-fp32.json").write_text(json.dumps(asdict(base)))
-    search = read_search(copied.parent, "exp9")
-    assert search.base is not None
-    assert search.base.evaluation is None  # the ledger has another standard error
-    measured = BaselineMeasured(START + 0.5, base.nll, base.stderr)
-    lines = ledger.read_text().splitlines(keepends=True)
-    ledger.write_text(lines[0])
-    append(copied, measured)
-    ledger.write_text(ledger.read_text() + "".join(lines[2:]))
-    search = read_search(copied.parent, "exp9")
-    assert search.base is not None
-    assert search.base.evaluation == base
 
 
 def test_the_ledger_has_the_name_the_search_gives_it() -> None:

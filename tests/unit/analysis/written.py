@@ -168,7 +168,7 @@ def write_search(
     ledger = Ledger(folder / FILE_NAME)
     evaluated: dict[int, dict[int, Evaluation]] = {}
     ledger.append(SearchStarted(START, describe(about), "laptop", data_key, "abc123"))
-    ledger.append(BaselineMeasured(START + 0.5, BASE_NLL, 0.2))
+    ledger.append(BaselineMeasured(START + 0.5, evaluation(BASE_NLL, 9)))
     free = [(START + 1.0, slot) for slot in range(2)]
     running: dict[int, Run] = {}
     asked, now = 0, START

@@ -116,7 +116,7 @@ def decision(trial: int, value: float, keep: bool) -> Decision:
 
 def small_search() -> list[Event]:
     """Four trials: two finish (1 is better), one is halved with a low NLL, one diverges."""
-    events: list[Event] = [search_started(), BaselineMeasured(1000.5, 4.0, 0.06)]
+    events: list[Event] = [search_started(), BaselineMeasured(1000.5, evaluation(4.0))]
     clock = iter(range(1001, 2000))
 
     def now() -> float:

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.halving import Decision, Halving, paired_difference, rung_tokens
+from search.halving import Decision, Halving, rung_tokens
 from spaces.experiment import HalvingConfig
+from train_fn.paired import paired_difference
 from train_fn.report import Evaluation
 
 TOKENS = (3, 10, 1, 7, 20, 5, 2, 12)

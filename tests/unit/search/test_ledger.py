@@ -53,7 +53,7 @@ outcomes = st.builds(
 )
 events = st.one_of(
     st.builds(SearchStarted, number, values, words, words, words),
-    st.builds(BaselineMeasured, number, number, number),
+    st.builds(BaselineMeasured, number, evaluations),
     st.builds(TrialStarted, number, count, count, values, values),
     st.builds(Reported, number, reports),
     st.builds(Decided, number, decisions),

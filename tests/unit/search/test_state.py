@@ -33,7 +33,7 @@ def test_the_small_search_folds_to_what_happened() -> None:
     state = replay(small_search())
     assert counts(state) == {"finished": 2, "halved": 1, "diverged": 1}
     assert state.status == "finished"
-    assert (state.base_eval_nll, state.profile, state.data_key) == (4.0, "laptop", "data-1")
+    assert (state.base_eval, state.profile, state.data_key) == (evaluation(4.0), "laptop", "data-1")
     assert tokens_spent(state) == 4000 + 4000 + 2000 + 1000
     assert tokens_saved(state, MAX_TOKENS) == 2000 + 3000
     first = state.trials[0]

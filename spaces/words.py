@@ -1,4 +1,4 @@
-"""Numbers and values as a person reads them."""
+"""Numbers, values and names as a person reads them; one way for every command and page."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,10 +12,10 @@ def tokens_text(tokens: float) -> str:
 
 
 def seconds_text(seconds: float) -> str:
-    """Write a duration: `0.4s`, `42s`, `3m 05s`, `2h 07m`, `1d 03h`."""
-    if seconds < 9.95:
+    """Write a duration: `0.4s`, `42s`, `3m 05s`, `2h 07m`, `1d 03h`; a negative one is none."""
+    if 0 < seconds < 9.95:
         return f"{seconds:.1f}s"
-    whole = round(seconds)
+    whole = round(max(0.0, seconds))
     if whole < 60:
         return f"{whole}s"
     if whole < 3600:
@@ -34,12 +34,17 @@ def value_text(value: object) -> str:
 
 def params_text(params: Mapping[str, object]) -> str:
     """Write sampled values by the last part of their paths: `lr=0.0001 schedule=cosine`."""
-    return "  ".join(f"{short(path)}={value_text(value)}" for path, value in sorted(params.items()))
+    return " ".join(f"{short(path)}={value_text(value)}" for path, value in sorted(params.items()))
 
 
 def short(path: str) -> str:
     """Return the last part of a dotted path."""
     return path.rpartition(".")[2]
+
+
+def trial_id(name: str, trial: int) -> str:
+    """Name a trial: experiment and number, `exp4-0007`."""
+    return f"{name}-{trial:04d}"
 
 
 def count_text(number: int, noun: str) -> str:
