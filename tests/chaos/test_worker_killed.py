@@ -11,9 +11,7 @@ import pytest
 
 from search.events import Ended, Reported, TrialStarted
 from search.ledger import read_events
-from tests.integration.test_search import REPOSITORY, command, own_dialogues
-
-__all__ = ["own_dialogues"]
+from tests.integration.commands import REPOSITORY, command
 
 
 def training_process(of: psutil.Process) -> psutil.Process | None:

@@ -9,10 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_search import SMALL, own_dialogues
+from tests.integration.commands import REPOSITORY, SMALL
 
-__all__ = ["own_dialogues"]
-REPOSITORY = Path(__file__).parents[2]
 INSTALL = {
     "python -m pip install -e . && python -m search.run exp4",
     "python -m pip install -e '.[test]' && python -m pytest",

@@ -1,0 +1,32 @@
+"""The command a user types, with a small budget."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).parents[2]
+SMALL = (
+    "data.max_example_tokens=128",
+    "data.max_eval_examples=32",
+    "run.max_tokens=6000",
+    "run.window_tokens=1000",
+    "halving.first_rung_tokens=2000",
+    "optim.effective_batch_size=8",
+    "optim.warmup_tokens=0",
+    "optim.schedule=constant",
+)
+
+
+def command(storage: Path, *settings: str, module: str = "search.run") -> list[str]:
+    sets = [part for setting in (*SMALL, *settings) for part in ("--set", setting)]
+    return [sys.executable, "-m", module, "exp4", "--profile", "laptop", "--storage", str(storage), *sets]
+
+
+def run(storage: Path, *settings: str) -> dict[str, Any]:
+    done = subprocess.run(
+        command(storage, *settings), cwd=REPOSITORY, capture_output=True, text=True, timeout=400
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads((storage / "exp4" / "summary.json").read_text())
