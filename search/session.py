@@ -23,7 +23,7 @@ from search.summary import closing_lines, summarise, write_summary
 from search.tracking import Tracker
 from search.tuner import SearchInputs, is_complete, search, with_rungs
 from spaces.experiment import Experiment
-from spaces.words import tokens_text
+from spaces.words import count_text, tokens_text
 from train_fn.config import TrainConfig
 from train_fn.data_report import summary_line
 from train_fn.errors import InputError
@@ -114,7 +114,7 @@ def _plan_line(plan: Plan) -> str:
     rungs = ", ".join(tokens_text(rung) for rung in plan.rungs) or "none"
     return (
         f"plan: {experiment.budget.trials} trials of up to {tokens_text(experiment.base.run.max_tokens)} "
-        f"tokens on {plan.slots} slots, rungs at {rungs} tokens (--plan tells more)"
+        f"tokens on {count_text(plan.slots, 'slot')}, rungs at {rungs} tokens (--plan tells more)"
     )
 
 
