@@ -20,7 +20,7 @@ from analysis.records import (
 )
 from train_fn.data_report import DataReport, read_report
 from train_fn.errors import InputError
-from train_fn.report import Evaluation
+from train_fn.report import Evaluation, evaluation_from_json
 
 LEDGER_NAME = "events.jsonl"
 DATA_REPORT_NAME = "data_report.json"
@@ -112,7 +112,7 @@ class _Trial:
             )
         )
         if report["eval"] is not None:
-            self.evals.append(Scored(tokens, evaluation(report["eval"])))
+            self.evals.append(Scored(tokens, evaluation_from_json(report["eval"])))
         self.last = report
 
     def end(self, time: float, outcome: dict[str, Any]) -> None:
@@ -173,7 +173,7 @@ class _Reading:
         self.commands[-1] = Interval(self.commands[-1].start, self.last_time)
         match kind:
             case "BaselineMeasured":
-                self.base = evaluation(event["evaluation"])
+                self.base = evaluation_from_json(event["evaluation"])
             case "TrialStarted":
                 self.trials.setdefault(event["trial"], _Trial(event)).start(time)
             case "Reported":
@@ -202,9 +202,3 @@ class _Reading:
             base=self.base,
             data_report=data,
         )
-
-
-def evaluation(values: Mapping[str, Any]) -> Evaluation:
-    """Return an evaluation from its JSON values."""
-    lists = {name: tuple(values[name]) for name in ("example_nll", "example_tokens")}
-    return Evaluation(**{**values, **lists})

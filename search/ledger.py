@@ -24,7 +24,7 @@ from search.events import (
 )
 from search.halving import Decision
 from train_fn.errors import InputError
-from train_fn.report import Evaluation, Outcome, Point, Report
+from train_fn.report import Outcome, Point, Report, evaluation_from_json
 
 FILE_NAME = "events.jsonl"
 
@@ -139,7 +139,7 @@ def decode(line: str | bytes) -> Event:
         case "SearchStarted":
             return SearchStarted(**values)
         case "BaselineMeasured":
-            return BaselineMeasured(values["time"], _evaluation(values["evaluation"]))
+            return BaselineMeasured(values["time"], evaluation_from_json(values["evaluation"]))
         case "TrialStarted":
             return TrialStarted(**values)
         case "Reported":
@@ -157,12 +157,9 @@ def decode(line: str | bytes) -> Event:
 def _report(values: dict[str, Any]) -> Report:
     points = tuple(Point(*figures) for figures in values.pop("points"))
     evaluation = values.pop("eval")
-    return Report(**values, points=points, eval=None if evaluation is None else _evaluation(evaluation))
-
-
-def _evaluation(values: dict[str, Any]) -> Evaluation:
-    lists = {name: tuple(values[name]) for name in ("example_nll", "example_tokens")}
-    return Evaluation(**{**values, **lists})
+    return Report(
+        **values, points=points, eval=None if evaluation is None else evaluation_from_json(evaluation)
+    )
 
 
 def _jsonable(value: object) -> object:

@@ -21,8 +21,6 @@ from train_fn.assignment import Assignment, Refusal
 from train_fn.config import TrainConfig
 from train_fn.report import Evaluation, Outcome, Report
 
-SLOT_CPUS = 0.01
-"""Logical CPUs of the slot actor itself: it waits nearly all the time."""
 MAX_ATTEMPTS = 3
 _CLOSE_TIMEOUT_S = 10.0
 

@@ -11,10 +11,11 @@ from ray import tune
 from search.events import Decided, Ended, Event, Reported, SearchEnded, SearchStarted
 from search.halving import Decision, Halving, rung_tokens
 from search.ledger import FILE_NAME, Ledger, read_events
+from search.placement import SLOT_CPUS
 from search.recorder import Listener, Recorder, TuneRecorder, tell
 from search.scheduler import TokenHalving
 from search.searcher import StudySearcher
-from search.slots import SLOT_CPUS, Slot, SlotSettings
+from search.slots import Slot, SlotSettings
 from search.state import SearchState, replay
 from search.study import Study
 from search.tracking_uri import redact

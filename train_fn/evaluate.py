@@ -17,7 +17,7 @@ from train_fn.config import LoraConfig, TrainConfig
 from train_fn.loss import PackedLoss, inputs_on
 from train_fn.model import BaseModel, fresh_model
 from train_fn.precision import DTYPES, Chosen
-from train_fn.report import Evaluation
+from train_fn.report import Evaluation, evaluation_from_json
 
 
 def evaluate(
@@ -104,8 +104,7 @@ def baseline(
     """
     file = cache_dir / f"baseline-{base.key}-{data_key}-{precision}.json"
     if file.exists():
-        kept = json.loads(file.read_text())
-        return Evaluation(**kept | {name: tuple(kept[name]) for name in ("example_nll", "example_tokens")})
+        return evaluation_from_json(json.loads(file.read_text()))
     plain = dataclasses.replace(config, model=dataclasses.replace(config.model, lora=LoraConfig()))
     module = PackedLoss(fresh_model(base, plain, DTYPES[precision], device))
     result = evaluate(module, examples, config.engine.max_tokens_per_micro_batch, device, shared=False)

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search import placement, slots
+from search import placement
 from search.cluster import Cluster, Node
 from search.placement import HostMemory, place, ranks_on
 from spaces.experiment import ResourcesConfig
@@ -55,7 +55,3 @@ def test_what_fits_is_never_more_than_there_is(cpus_per_rank: float, ranks: int,
     resources = ResourcesConfig(ranks_per_slot=ranks, cpus_per_rank=cpus_per_rank)
     fits = place(resources, Cluster((node(cores, 0),), local=False), None).by_devices
     assert fits * (ranks * cpus_per_rank + placement.SLOT_CPUS) <= cores + 1e-6
-
-
-def test_slots_take_what_the_plan_counts() -> None:
-    assert slots.SLOT_CPUS == placement.SLOT_CPUS
