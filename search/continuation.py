@@ -7,8 +7,9 @@ from spaces.describe import describe
 from spaces.experiment import Experiment
 from train_fn.errors import InputError
 
-_MAY_CHANGE = ("budget", "resources", "tracking", "description")
-"""None of these changes what a trial means: more trials, other machines, another place for the figures."""
+_MAY_CHANGE = ("budget", "confirm", "resources", "tracking", "behaviour", "promotion", "description")
+"""None of these changes what a trial means: more trials, other machines, another place for the figures, what
+is asked of the winner."""
 _SHOWN = 3
 
 

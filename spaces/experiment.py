@@ -10,6 +10,7 @@ from typing import Literal
 
 from optuna.distributions import BaseDistribution
 
+from spaces.promotion import BehaviourConfig, PromotionConfig
 from train_fn.config import TrainConfig, check
 
 Profile = Literal["cluster", "laptop"]
@@ -49,6 +50,20 @@ class HalvingConfig:
         check(self.noise_band >= 0, "halving.noise_band", self.noise_band, "must be 0 or more", "set it to 1")
         extra = self.extra_survivors
         check(0 <= extra <= 1, "halving.extra_survivors", extra, "must be in [0, 1]", "set it to 0.25")
+
+
+@dataclass(frozen=True)
+class ConfirmConfig:
+    """The best trials are run again with other seeds, to the end, before one is called the winner."""
+
+    top: int = 2
+    """How many of the best finished trials are confirmed; 0 is off."""
+    seeds: int = 2
+    """Runs of each with a seed of its own, beside the trial itself."""
+
+    def __post_init__(self) -> None:
+        check(self.top >= 0, "confirm.top", self.top, "must be 0 (off) or more", "set it to 2")
+        check(self.seeds >= 1, "confirm.seeds", self.seeds, "must be at least 1", "set it to 2")
 
 
 @dataclass(frozen=True)
@@ -119,5 +134,8 @@ class Experiment:
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     halving: HalvingConfig = field(default_factory=HalvingConfig)
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    confirm: ConfirmConfig = field(default_factory=ConfirmConfig)
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    behaviour: BehaviourConfig = field(default_factory=BehaviourConfig)
+    promotion: PromotionConfig = field(default_factory=PromotionConfig)

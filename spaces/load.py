@@ -8,7 +8,7 @@ from spaces.experiment import Experiment, Profile
 from spaces.paths import nearest
 from train_fn.errors import InputError
 
-_NOT_EXPERIMENTS = {"describe", "experiment", "load", "override", "paths", "space", "words"}
+_NOT_EXPERIMENTS = {"describe", "experiment", "load", "override", "paths", "promotion", "space", "words"}
 
 
 def experiment_names() -> list[str]:

@@ -9,7 +9,17 @@ from spaces.experiment import Experiment
 from spaces.paths import field_type, leaves, nearest, replace_all
 from train_fn.errors import InputError
 
-_OWN = ("budget", "halving", "sampler", "resources", "tracking")
+_OWN = (
+    "budget",
+    "halving",
+    "sampler",
+    "confirm",
+    "resources",
+    "tracking",
+    "behaviour",
+    "promotion",
+)
+"""Groups of the experiment itself; every other path begins with a group of its base configuration."""
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 

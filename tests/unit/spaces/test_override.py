@@ -57,7 +57,7 @@ def test_fields_that_belong_together_are_checked_together(laptop: Experiment) ->
         ("optm.lr=1", "did you mean 'optim.lr'"),
         ("lr=1", "did you mean 'optim.lr'"),
         ("budget.trails=1", "did you mean 'budget.trials'"),
-        ("nonsense=1", "groups are budget, data"),
+        ("nonsense=1", "groups are behaviour, budget, confirm, data"),
         ("optim.lr=fast", "is not a number"),
         ("optim.lr=-1", "must be above 0"),
         ("optim.lr=nan", "must be above 0"),
