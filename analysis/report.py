@@ -83,7 +83,8 @@ def _make_page(
         raise InputError(f"cannot write {path}: {error.strerror}; give --html another file") from error
     print(f"\npage: {path} ({len(text) / 1e6:.1f} MB)")
     if not args.no_mlflow:
-        from analysis.publish import ENVIRONMENT, publish
+        from analysis.mlflow_link import ENVIRONMENT
+        from analysis.publish import publish
 
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)

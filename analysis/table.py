@@ -9,9 +9,10 @@ from rich.text import Text
 from analysis.answer import Told
 from analysis.compare import Comparison, Row
 from analysis.figures import Rung
+from analysis.gate import Check
 from analysis.rank import Answer, ranked
 from analysis.records import SearchRecord, TrialRecord
-from spaces.words import count_text, params_text, short, tokens_text, value_text
+from spaces.words import count_text, list_text, params_text, short, tokens_text, value_text
 
 MAX_ROWS = 20
 PIPED_WIDTH = 140
@@ -111,6 +112,25 @@ def comparison_table(rows: Sequence[Row], what: str) -> Table:
         nll = "" if best is None else nll_text(best)
         table.add_row(row.name, str(row.trials), tokens_text(row.tokens), name, nll, behind, params)
     return table
+
+
+def print_checks(console: Console, checks: Sequence[Check]) -> None:
+    """Print what the gate asked, what it measured, and whether it is open."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("asked", "measured", "bound", ""):
+        table.add_column(name)
+    verdicts = {True: ("passed", "green"), False: ("FAILED", "bold red"), None: ("not asked", "dim")}
+    for check in checks:
+        word, style = verdicts[check.passed]
+        table.add_row(check.what, check.measured, check.bound, Text(word, style=style))
+    console.print(table)
+    failed = [check.what for check in checks if check.passed is False]
+    asked = sum(check.passed is not None for check in checks)
+    if failed:
+        told = f"The gate is closed: {len(failed)} of {asked} failed ({list_text(failed)})"
+        console.print(Text(told, style="bold red"))
+    else:
+        console.print(Text(f"The gate is open: all {asked} passed", style="bold green"))
 
 
 def table_order(trials: Sequence[TrialRecord]) -> list[TrialRecord]:

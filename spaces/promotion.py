@@ -65,6 +65,8 @@ class PromotionConfig:
     """Train NLL less eval NLL, in nats per token; far below 0 the model knows its examples by heart."""
     dtype: Literal["auto", "fp16", "bf16", "fp32"] = "auto"
     """Of the weights; auto keeps a half precision and writes fp32 as bf16, which has the same range."""
+    adapter: bool = False
+    """Send the LoRA adapter alone, without the base model it was trained on."""
     max_shard_gb: float = 5.0
     nll_tolerance: float = 0.02
     """Nats per token by which the eval NLL of the files, read by plain `transformers`, may differ."""

@@ -7,6 +7,7 @@ be found is complete. Only the newest is kept. Layout below the trial's workspac
     checkpoints/tokens-000000123456/rng-<rank>.safetensors
     checkpoints/tokens-000000123456/progress.json      position in the data, counters, curve
     weights/                                           what `transformers` loads
+    weights/adapter/                                   the LoRA adapter alone, as `peft` loads it
 """
 
 import dataclasses
@@ -127,12 +128,13 @@ def export_weights(
             if lead:
                 state[name] = parameter.detach().to("cpu", dtype, copy=True)
     if lead:
-        model = fresh_model(base, config, dtype)
-        model.load_state_dict(state, strict=False)
-        if config.model.lora.rank > 0:
-            model = _merged(base, config, dtype, state)
         partial = folder.with_name(f".{folder.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
+        if config.model.lora.rank > 0:
+            model = _merged(base, config, dtype, state, partial / "adapter")
+        else:
+            model = fresh_model(base, config, dtype)
+            model.load_state_dict(state, strict=False)
         model.config._attn_implementation = "eager"  # our attention is no business of whoever loads it
         model.save_pretrained(partial)
         shutil.rmtree(folder, ignore_errors=True)
@@ -140,8 +142,13 @@ def export_weights(
     distributed.barrier()
 
 
-def _merged(base: BaseModel, config: TrainConfig, dtype: torch.dtype, state: dict[str, Tensor]) -> Any:
+def _merged(
+    base: BaseModel, config: TrainConfig, dtype: torch.dtype, state: dict[str, Tensor], adapter: Path
+) -> Any:
+    """Return the model with its LoRA layers merged in; the adapter alone is written to a folder before."""
     plain = dataclasses.replace(config, model=dataclasses.replace(config.model, lora=LoraConfig()))
     wrapped = adapt(fresh_model(base, plain, dtype), config.model.lora)
     wrapped.get_base_model().load_state_dict(state, strict=False)
+    wrapped.peft_config["default"].base_model_name_or_path = config.model.path
+    wrapped.save_pretrained(adapter, save_embedding_layers=False)  # it would ask the Hub about the base
     return wrapped.merge_and_unload()

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from analysis.publish import ARTIFACT, publish, redact
+from analysis.mlflow_link import redact
+from analysis.publish import ARTIFACT, publish
 from search import tracking_uri
 
 

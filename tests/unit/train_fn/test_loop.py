@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 from tests.toys import toy_base, toy_prepared, toy_train_config
 from train_fn.config import LoraConfig
 from train_fn.loop import train
+from train_fn.model import fresh_model
 from train_fn.report import Outcome, Report
 
 BASE = toy_base()
@@ -80,6 +81,21 @@ def test_lora_is_merged_on_export(tmp_path: Path) -> None:
     assert weights.keys() == BASE.state.keys()
     changed = {name.rsplit(".", 2)[1] for name in weights if not torch.equal(weights[name], BASE.state[name])}
     assert changed == {"query_key_value"}
+
+
+def test_a_lora_adapter_alone_makes_the_same_model_of_its_base(tmp_path: Path) -> None:
+    import peft
+
+    outcome, _ = run(tmp_path, model__lora=LoraConfig(rank=2), optim__lr=0.05)
+    assert outcome is not None
+    plain = toy_train_config()
+    wrapped = peft.PeftModel.from_pretrained(
+        fresh_model(BASE, plain, torch.float32), tmp_path / "weights" / "adapter"
+    )
+    assert wrapped.peft_config["default"].base_model_name_or_path == plain.model.path
+    made = wrapped.merge_and_unload().state_dict()
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "weights").state_dict()
+    assert all(torch.allclose(made[name], merged[name]) for name in merged)
 
 
 @pytest.mark.parametrize("changes", [{}, {"engine__zero_stage": 2}, {"engine__zero_stage": 3}], ids=str)

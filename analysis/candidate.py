@@ -1,0 +1,78 @@
+"""Who may be promoted, and by which rules."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from analysis.rank import answer
+from analysis.records import SearchRecord, TrialRecord
+from spaces.override import parse
+from spaces.paths import field_type, nearest
+from spaces.promotion import BehaviourConfig, PromotionConfig
+from train_fn.errors import InputError
+
+GROUPS: Mapping[str, type] = {"promotion": PromotionConfig, "behaviour": BehaviourConfig}
+
+
+def choose_candidate(search: SearchRecord, wanted: int | None) -> TrialRecord:
+    """Return the best finished trial, or the finished one that the user names.
+
+    Raises:
+        InputError: The search has not ended, no trial finished, or the one named did not.
+    """
+    if search.status == "running":
+        raise InputError(
+            f"search {search.name!r} is still running (or its command was killed); let "
+            f"`python -m search.run {search.name}` end first"
+        )
+    if wanted is None:
+        best = answer(search).best
+        if best is None or best.status != "finished":
+            raise InputError(
+                f"no trial of {search.name!r} has finished, so there is nothing to promote; go on with "
+                f"`python -m search.run {search.name}`"
+            )
+        return best
+    named = next((trial for trial in search.trials if trial.number == wanted), None)
+    if named is None or named.status != "finished":
+        done = ", ".join(str(trial.number) for trial in search.trials if trial.status == "finished")
+        what = f"is {named.status}" if named is not None else "does not exist"
+        raise InputError(f"--trial {wanted} {what}; finished are {done or 'none'}")
+    return named
+
+
+def settings_of(search: SearchRecord, changes: Sequence[str]) -> tuple[PromotionConfig, BehaviourConfig]:
+    """Return the gate and the way of listening as the experiment has them, with `path=value` changes.
+
+    A search that was run before these groups existed has their defaults.
+
+    Raises:
+        InputError: A change names no field of them, or breaks a rule.
+    """
+    made: dict[str, Any] = {
+        group: kind(**search.experiment.get(group, {})) for group, kind in GROUPS.items()
+    }  # only what is written in the ledger; nothing else is looked up
+    for change in changes:
+        path, equals, text = change.partition("=")
+        group, _, name = path.strip().partition(".")
+        known = [f"{g}.{field.name}" for g, kind in GROUPS.items() for field in dataclasses.fields(kind)]
+        if not equals or path.strip() not in known:
+            raise InputError(f"--set {change!r} changes nothing of a promotion{nearest(path, known)}")
+        kind = field_type(made[group], name)
+        made[group] = dataclasses.replace(made[group], **{name: parse(text.strip(), kind, path.strip())})
+    return made["promotion"], made["behaviour"]
+
+
+def weights_of(search: SearchRecord, trial: TrialRecord) -> Path:
+    """Return the folder of a trial's weights, also after the storage folder was moved.
+
+    Raises:
+        InputError: The weights are gone.
+    """
+    known = [search.folder / "trials" / f"{trial.number:04d}" / "weights"]
+    known += [Path(trial.checkpoint)] if trial.checkpoint else []
+    for folder in known:
+        if (folder / "config.json").is_file():
+            return folder
+    raise InputError(f"the weights of {trial.id} are gone (looked in {known[0]}); run the search again")

@@ -1,0 +1,192 @@
+"""The Hugging Face Hub as a promotion sees it: what a branch holds now, and what its refusals mean.
+
+`huggingface_hub` finds the token by itself (HF_TOKEN, or `hf auth login`); it never passes through here.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from analysis.promotion import RECORD_NAME, WEIGHTS, PromotionRecord, read_record
+from train_fn.errors import InputError
+
+_BRANCH = re.compile(r"(?!.*(?:\.\.|//|@\{|\.lock$|[/.]$))[A-Za-z0-9_][A-Za-z0-9_./-]{0,200}")
+"""The names of git-check-ref-format(1) that need no quoting anywhere."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a promotion goes."""
+
+    repo: str
+    branch: str
+
+    def __str__(self) -> str:
+        """Write `org/name@dev`."""
+        return f"{self.repo}@{self.branch}"
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """One file of a commit."""
+
+    path: str
+    size: int
+    blob_id: str
+    """Git's id of the content, or of the pointer for a file of git LFS."""
+    sha256: str | None
+    """Of the content, for a file of git LFS."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """What the target holds before anything is done."""
+
+    target: Target
+    repo_exists: bool
+    head: str | None
+    """Commit of the branch; None where there is no such branch."""
+    files: tuple[HubFile, ...]
+    record: PromotionRecord | None
+    tags: Mapping[str, str]
+    """Tag -> commit."""
+
+    @property
+    def has_model(self) -> bool:
+        """Whether there are weights on the branch."""
+        return any(Path(file.path).suffix in WEIGHTS for file in self.files)
+
+
+def check_target(repo: str, branch: str) -> Target:
+    """Return the target the user names.
+
+    Raises:
+        InputError: The repository is not `owner/name`, or the branch is no name for one.
+    """
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    try:
+        validate_repo_id(repo)
+        valid = repo.count("/") == 1
+    except HFValidationError:
+        valid = False
+    if not valid:
+        raise InputError(f"--repo {repo!r} is no name of a repository; write --repo owner/name")
+    if not _BRANCH.fullmatch(branch):
+        raise InputError(f"--branch {branch!r} is no name of a branch; write for example --branch dev")
+    return Target(repo, branch)
+
+
+def look(target: Target) -> Held:
+    """Ask the Hub what the target holds.
+
+    Raises:
+        InputError: The Hub does not answer, or refuses.
+    """
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    with refusals(target):
+        if not api.repo_exists(target.repo):
+            return Held(target, False, None, (), None, {})
+        refs = api.list_repo_refs(target.repo)
+        heads = {ref.name: ref.target_commit for ref in refs.branches}
+        tags = {ref.name: ref.target_commit for ref in refs.tags}
+        head = heads.get(target.branch)
+        files = list_files(target, head) if head is not None else ()
+        record = read_held_record(target, head, files)
+        return Held(target, True, head, files, record, tags)
+
+
+def list_files(target: Target, commit: str) -> tuple[HubFile, ...]:
+    """List the files of a commit, by path."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.hf_api import RepoFile
+
+    entries = HfApi().list_repo_tree(target.repo, revision=commit, recursive=True)
+    found = [
+        HubFile(one.path, one.size, one.blob_id, one.lfs.sha256 if one.lfs is not None else None)
+        for one in entries
+        if isinstance(one, RepoFile)
+    ]
+    return tuple(sorted(found, key=lambda file: file.path))
+
+
+def read_held_record(
+    target: Target, commit: str | None, files: tuple[HubFile, ...]
+) -> PromotionRecord | None:
+    """Return the record of the promotion that a commit holds, None where it holds none."""
+    from huggingface_hub import hf_hub_download
+
+    if commit is None or not any(file.path == RECORD_NAME for file in files):
+        return None
+    return read_record(Path(hf_hub_download(target.repo, RECORD_NAME, revision=commit)).read_text())
+
+
+def check_rights(target: Target, repo_exists: bool) -> None:
+    """Refuse before any work when the token cannot write.
+
+    Raises:
+        InputError: There is no token, or it may not write there.
+    """
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    with refusals(target):
+        api.whoami()
+        if repo_exists:
+            api.auth_check(target.repo, write=True)
+
+
+@contextmanager
+def refusals(target: Target) -> Iterator[None]:
+    """Turn what the Hub refuses into one line that says what to do.
+
+    Raises:
+        InputError: In place of any error of the Hub or of the connection to it.
+    """
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HTTPError,
+        LocalEntryNotFoundError,
+        LocalTokenNotFoundError,
+    )
+
+    try:
+        yield
+    except LocalTokenNotFoundError as error:
+        raise InputError(
+            "there is no token for the Hub; log in with `hf auth login`, or set HF_TOKEN"
+        ) from error
+    except HfHubHTTPError as error:
+        raise InputError(_told(target, error.response.status_code, str(error))) from error
+    except (HTTPError, LocalEntryNotFoundError, ConnectionError) as error:
+        raise InputError(
+            f"the Hub does not answer ({type(error).__name__}); nothing was changed on {target}; "
+            "run the same command again, what has arrived is not sent twice"
+        ) from error
+
+
+def _told(target: Target, status: int, said: str) -> str:
+    match status:
+        case 401:
+            return f"the Hub does not accept the token for {target.repo} (401); log in with `hf auth login`"
+        case 403:
+            return (
+                f"the token may not write to {target.repo} (403); take one with write access to it, or "
+                "another --repo"
+            )
+        case 412:
+            return (
+                f"{target} moved meanwhile (412): somebody else changed the branch; nothing was changed; "
+                "look at it and run the same command again"
+            )
+        case 429 | 500 | 502 | 503 | 504:
+            return (
+                f"the Hub is busy ({status}); nothing was changed on {target}; run the same command again, "
+                "what has arrived is not sent twice"
+            )
+    first = next((line for line in reversed(said.splitlines()) if line.strip()), "")
+    return f"the Hub refuses {target} ({status}): {first.strip()[:200]}; nothing was changed"

@@ -1,0 +1,59 @@
+"""What a promotion leaves on the branch beside the weights: `promotion.json`, its record."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+RECORD_NAME = "promotion.json"
+WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".msgpack", ".h5")
+"""Endings of files that hold weights, ours and those that others may have left on a branch."""
+
+
+@dataclass(frozen=True)
+class PromotionRecord:
+    """One promotion. It holds no time, so that the same promotion made twice is the same bytes."""
+
+    trial: str
+    """`exp4-0007`."""
+    eval_nll: float
+    """Of the files as sent, in nats per answer token."""
+    base_eval_nll: float | None
+    data_key: str
+    git_commit: str
+    mlflow_run: str | None
+    weights: Mapping[str, str]
+    """SHA-256 of each file of weights."""
+    previous: str | None
+    """Commit of the branch that this promotion followed, when it held a promotion itself."""
+
+
+def write_record(record: PromotionRecord, folder: Path) -> None:
+    """Write the record into a folder of model files."""
+    (folder / RECORD_NAME).write_text(json.dumps(asdict(record), indent=2, sort_keys=True) + "\n")
+
+
+def read_record(text: str) -> PromotionRecord | None:
+    """Read a record; None for a file of that name that is none, as anybody may have put on a branch."""
+    try:
+        return PromotionRecord(**json.loads(text))
+    except (ValueError, TypeError):
+        return None
+
+
+def weight_hashes(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file of weights in a folder."""
+    return {file.name: sha256_of(file) for file in sorted(folder.iterdir()) if file.suffix in WEIGHTS}
+
+
+def sha256_of(file: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def git_blob_id(file: Path) -> str:
+    """Return the id that git, and so the Hub, gives a file's content."""
+    content = file.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
