@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.dialogues import write_dialogues
+from tests.hub.fixture import hub, hub_api, hub_repo  # noqa: F401 - fixtures for every test
 
 torch.set_num_threads(1)
 if not torch.cuda.is_available():
