@@ -13,6 +13,8 @@ from train_fn.prepared import Split, open_prepared
 
 DATA = "data"
 """Folder in the storage folder that holds prepared data by its hash."""
+_SAMPLE = 1_977
+"""Names the stream of random numbers that the sample is drawn from."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +54,9 @@ def read_held_out(search: SearchRecord, storage: Path, seed: int = 0) -> HeldOut
     prepared = open_prepared(folder)
     try:
         train, held_out = prepared.train, prepared.eval
-        chosen = np.random.default_rng(seed).permutation(len(train))[: len(held_out)]
+        # Another stream than that of the training order, whose beginning a trial saw first.
+        dice = np.random.default_rng([_SAMPLE, seed])
+        chosen = dice.permutation(len(train))[: len(held_out)]
         return HeldOut(_pairs(held_out, range(len(held_out))), _pairs(train, sorted(chosen.tolist())))
     except (OSError, ValueError, KeyError) as error:
         why = type(error).__name__
