@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from analysis.answer import tell
+from analysis.commands import run_command
 from analysis.compare import Comparison, compare
 from analysis.figures import ladder
 from analysis.rank import Answer, answer
@@ -19,7 +20,6 @@ from analysis.runs import read_search
 from train_fn.errors import InputError
 
 PAGE_NAME = "report.html"
-EXIT_INPUT, EXIT_INTERRUPTED = 2, 130
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -92,18 +92,5 @@ def _make_page(
         print(publish(search.folder, text, known))
 
 
-def run() -> None:
-    """Run the command and exit with its code; an `InputError` becomes one line and code 2."""
-    try:
-        code = main()
-    except InputError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        code = EXIT_INPUT
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        code = EXIT_INTERRUPTED
-    sys.exit(code)
-
-
 if __name__ == "__main__":
-    run()
+    run_command(main)

@@ -8,7 +8,8 @@ from typing import Any
 from search.cli import Say, experiment_parser, prepare_environment, resolve, run_command
 from train_fn.config import TrainConfig
 from train_fn.data_report import MAX_SHOWN, report_lines
-from train_fn.prepare import Prepared, prepare
+from train_fn.prepare import prepare
+from train_fn.prepared import Prepared
 from train_fn.tokenizer import load_tokenizer, tokenizer_key
 
 

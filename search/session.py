@@ -28,7 +28,7 @@ from train_fn.config import TrainConfig
 from train_fn.data_report import summary_line
 from train_fn.errors import InputError
 from train_fn.model_files import check_model_files
-from train_fn.prepare import Prepared
+from train_fn.prepared import Prepared
 
 PLAN = "plan.md"
 DATA_REPORT = "data_report.json"

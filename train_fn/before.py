@@ -6,7 +6,7 @@ from train_fn.config import TrainConfig
 from train_fn.evaluate import baseline
 from train_fn.model import BaseModel
 from train_fn.precision import choose_precision, trial_device
-from train_fn.prepare import Prepared
+from train_fn.prepared import Prepared
 from train_fn.report import Evaluation
 
 

@@ -16,10 +16,8 @@ from train_fn.config import CleanConfig, DataConfig
 from train_fn.data_report import Drops
 from train_fn.duplicates import exact_duplicates
 from train_fn.formats import Example, examples
-from train_fn.language import detect, has_foreign_script
-
-SURE_CHARS = 80
-"""A reply as long as this is judged without its message."""
+from train_fn.language import SURE_CHARS, detect, has_foreign_script
+from train_fn.punctuation import is_unbalanced
 
 
 @dataclass(frozen=True)
@@ -34,8 +32,6 @@ class Cleaned:
 
 Rule = Callable[[Example], bool]
 """True drops the example."""
-
-_DOUBLE_QUOTES = str.maketrans("“”„", '"""')
 
 
 def clean_examples(config: DataConfig, end_of_text: str, drops: Drops) -> Cleaned:
@@ -142,12 +138,6 @@ def short_conversations(kept: Iterable[Example], min_median_chars: int) -> set[s
     for example in kept:
         lengths.setdefault(example.group, []).append(len(example.reply.strip()))
     return {group for group, values in lengths.items() if statistics.median(values) < min_median_chars}
-
-
-def is_unbalanced(text: str) -> bool:
-    """Tell whether `*` or double quotes stand in odd number; an inch mark after a digit is no quote."""
-    text = re.sub(r'(?<=\d)"(?!\w)', "", text.translate(_DOUBLE_QUOTES)) if text.count('"') % 2 else text
-    return text.count("*") % 2 == 1 or text.translate(_DOUBLE_QUOTES).count('"') % 2 == 1
 
 
 def _without_end(reply: str, config: CleanConfig, end_of_text: str) -> str:

@@ -2,14 +2,12 @@
 
 import dataclasses
 import json
-import math
 import os
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import distributed, nn
 
 from train_fn.batches import Examples, build_micro_batch, plan_step
@@ -17,6 +15,7 @@ from train_fn.config import LoraConfig, TrainConfig
 from train_fn.loss import PackedLoss, inputs_on
 from train_fn.model import BaseModel, fresh_model
 from train_fn.precision import DTYPES, Chosen
+from train_fn.ratio import ratio_estimate
 from train_fn.report import Evaluation, evaluation_from_json
 
 
@@ -66,18 +65,6 @@ def evaluate(
         example_tokens=tuple(tokens.tolist()),
         seconds=time.perf_counter() - began,
     )
-
-
-def ratio_estimate(sums: NDArray[np.float64], sizes: NDArray[np.int64]) -> tuple[float, float]:
-    """Return sum(sums) / sum(sizes) and its standard error over the n examples.
-
-    The ratio estimator of Cochran, Sampling Techniques (1977), eq. 6.13:
-    sqrt(n / (n - 1) * sum((y - R x)^2)) / sum(x).
-    """
-    n, total = len(sums), int(sizes.sum())
-    ratio = float(sums.sum()) / total
-    spread = float(((sums - ratio * sizes) ** 2).sum())
-    return ratio, math.sqrt(n / max(n - 1, 1) * spread) / total
 
 
 def baseline(

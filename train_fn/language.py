@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
+SURE_CHARS = 80
+"""A reply as long as this is judged without its message."""
 _LATIN_SCRIPT = "ca cs da de en es et fi fr hr hu id it lt lv ms nl no pl pt ro sk sl sv tr vi"
 """Languages written in nothing but Latin letters; not all there are."""
 

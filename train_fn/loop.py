@@ -22,7 +22,7 @@ from train_fn.evaluate import evaluate
 from train_fn.loss import PackedLoss
 from train_fn.model import BaseModel, fresh_model
 from train_fn.precision import DTYPES, choose_precision, trial_device
-from train_fn.prepare import Prepared
+from train_fn.prepared import Prepared
 from train_fn.report import Evaluation, Outcome, Report, Status
 from train_fn.schedule import learning_rate
 from train_fn.window import Step, Window, fetch_window

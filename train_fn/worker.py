@@ -19,7 +19,7 @@ from train_fn.config import ModelConfig
 from train_fn.errors import InputError
 from train_fn.loop import train
 from train_fn.model import BaseModel, load_base
-from train_fn.prepare import Prepared, open_prepared
+from train_fn.prepared import Prepared, open_prepared
 from train_fn.report import Outcome, Report
 from train_fn.tokenizer import save_tokenizer
 

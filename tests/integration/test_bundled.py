@@ -10,7 +10,7 @@ from spaces.load import load_experiment
 from train_fn.before import evaluate_base
 from train_fn.bundled_path import bundled_folder
 from train_fn.model import load_base
-from train_fn.prepare import Prepared
+from train_fn.prepared import Prepared
 
 
 @pytest.fixture(scope="module")

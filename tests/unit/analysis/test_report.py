@@ -8,6 +8,7 @@ import pytest
 
 import analysis
 from analysis import report
+from analysis.commands import run_command
 from tests.unit.analysis.written import keep_lines
 from train_fn.errors import InputError
 
@@ -91,7 +92,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["report", *words, "--storage", str(storage)])
     with pytest.raises(SystemExit) as exit:
-        report.run()
+        run_command(report.main)
     assert exit.value.code == 2
     error = capsys.readouterr().err
     assert error.startswith(f"error: {told}")

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from train_fn.clean import clean_examples, is_unbalanced, strip_end, text_rules
+from train_fn.clean import clean_examples, strip_end, text_rules
 from train_fn.config import CleanConfig, DataConfig
 from train_fn.data_report import Drops
 from train_fn.formats import Example
@@ -73,25 +73,6 @@ def test_a_foreign_reply_is_seen_behind_a_long_english_prompt():
 def test_markers_are_found_in_the_prompt_too():
     prompt = "You: hi END_OF_DIALOG\nBot:"
     assert reason(only(markers=("END_OF_DIALOG",)), example("fine", prompt=prompt)) == "stray marker"
-
-
-@pytest.mark.parametrize(
-    ("text", "verdict"),
-    [
-        ("", False),
-        ('a 6" ruler', False),
-        ('a 6" ruler is "long"', False),
-        ('"5"', False),
-        ("“curly” quotes", False),
-        ("“curly quotes", True),
-        ("2 * 3 * 4", False),
-        ("**bold* text", True),
-        ("rock 'n' roll, 'tis", False),
-        ('"one" "two', True),
-    ],
-)
-def test_balance(text, verdict):
-    assert is_unbalanced(text) is verdict
 
 
 def test_an_end_the_reply_carries_is_stripped_for_it_is_learned_as_the_end_token():

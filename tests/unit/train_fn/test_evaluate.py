@@ -8,29 +8,12 @@ import torch
 
 from tests.toys import toy_base, toy_examples, toy_train_config
 from train_fn.config import LoraConfig
-from train_fn.evaluate import baseline, evaluate, ratio_estimate
+from train_fn.evaluate import baseline, evaluate
 from train_fn.loss import PackedLoss
 from train_fn.model import fresh_model
 
 CPU = torch.device("cpu")
 EXAMPLES = toy_examples(30, seed=9)
-
-
-def test_ratio_estimate_of_equal_sizes_is_the_standard_error_of_a_mean() -> None:
-    sums = np.array([1.0, 2.0, 4.0, 5.0])
-    ratio, stderr = ratio_estimate(sums, np.full(4, 2))
-    assert ratio == 1.5
-    assert stderr == pytest.approx(np.std(sums / 2, ddof=1) / 2)
-
-
-def test_ratio_estimate_has_the_spread_that_repeated_samples_have() -> None:
-    rng = np.random.default_rng(0)
-    found = []
-    for _ in range(400):
-        sizes = rng.integers(1, 20, 200)
-        found.append(ratio_estimate(sizes * rng.normal(3, 0.5, 200), sizes))
-    ratios, stderrs = np.array(found).T
-    assert np.mean(stderrs) == pytest.approx(np.std(ratios), rel=0.1)
 
 
 def test_packing_does_not_change_the_figures_and_training_mode_stays() -> None:

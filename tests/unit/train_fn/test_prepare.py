@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from train_fn import prepare as module
 from train_fn.config import CleanConfig, DataConfig
 from train_fn.errors import InputError
-from train_fn.prepare import open_prepared, prepare
+from train_fn.prepare import prepare
+from train_fn.prepared import open_prepared
 from train_fn.tokenizer import load_tokenizer, train_tokenizer
 
 SENTENCE = "the cat sat on a mat and then it ran far away from home to see some old friends"

@@ -1,0 +1,46 @@
+"""Where the weights of a trial lie, and whether they are still the same."""
+
+import hashlib
+from pathlib import Path
+
+from analysis.records import SearchRecord, TrialRecord
+from train_fn.bundled_path import bundled_folder
+from train_fn.errors import InputError
+
+
+def trial_weights(search: SearchRecord, trial: TrialRecord) -> Path:
+    """Return the folder with the weights of a finished trial, as `transformers` loads it.
+
+    The storage folder may have moved since the ledger was written, so its own place for them comes first.
+
+    Raises:
+        InputError: The trial kept no weights, or they are gone.
+    """
+    if trial.checkpoint is None:
+        raise InputError(
+            f"{trial.id} ({trial.status}) kept no weights; only finished trials do, and the report lists them"
+        )
+    said = Path(trial.checkpoint)
+    usual = search.folder / "trials" / f"{trial.number:04d}" / "weights"
+    for folder in (usual, search.folder / said, said):
+        if (folder / "config.json").is_file():
+            return folder
+    raise InputError(
+        f"the weights of {trial.id} are gone: neither {usual} nor {said} holds a model; copy the folder back"
+    )
+
+
+def weights_key(source: str, gguf_file: str = "") -> str:
+    """Return a hash that changes when the files of a model change: their names, sizes and times.
+
+    Args:
+        source: `bundled`, a folder, or a Hub id, which is known by its name alone.
+        gguf_file: Name of a GGUF file in the folder.
+    """
+    folder = bundled_folder() if source == "bundled" else Path(source)
+    digest = hashlib.blake2b(f"{source if not folder.is_dir() else ''} {gguf_file}".encode(), digest_size=8)
+    if folder.is_dir():
+        for file in sorted(path for path in folder.iterdir() if path.is_file()):
+            about = file.stat()
+            digest.update(f"\n{file.name} {about.st_size} {about.st_mtime_ns}".encode())
+    return digest.hexdigest()
