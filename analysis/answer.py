@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from analysis.rank import CLEAR_STDERRS, Answer, Lead
 from analysis.records import SearchRecord
-from spaces.words import count_text, list_text, seconds_text, tokens_text
+from spaces.words import confirmation_lines, count_text, list_text, seconds_text, tokens_text
 
 
 @dataclass(frozen=True)
@@ -14,6 +14,8 @@ class Told:
     headline: str
     verdict: str
     """Lead over the second, and whether it exceeds noise; empty without a best trial."""
+    seeds: str
+    """What other training seeds said; empty without a best trial."""
     over_base: str
     cost: str
     saved: str
@@ -32,6 +34,7 @@ def tell(search: SearchRecord, found: Answer, now: float) -> Told:
     return Told(
         headline=_headline(found),
         verdict=_verdict(found),
+        seeds=_seeds(search, found),
         over_base=_over_base(search, found),
         cost=_cost(found),
         saved=_saved(search, found),
@@ -75,7 +78,20 @@ def _verdict(found: Answer) -> str:
         who += f" ({second.status} after {tokens_text(second.tokens_seen)} tokens),"
     if found.over_second is None:
         return f"Not known: {who} was never evaluated after as many tokens."
+    if found.confirmation is not None and found.confirmation.of(second.number) is not None:
+        who += ", by one run each"
     return f"{lead_text(found.over_second, who)}."
+
+
+def _seeds(search: SearchRecord, found: Answer) -> str:
+    if found.best is None:
+        return ""
+    if found.confirmation is not None:
+        lines = confirmation_lines(found.confirmation, search.name)
+        return f"{'. '.join(line[0].upper() + line[1:] for line in lines)}."
+    if search.repeats:
+        return f"No other seed of {found.best.id} has ended yet."
+    return "Not confirmed: no other training seed was tried."
 
 
 def _over_base(search: SearchRecord, found: Answer) -> str:
@@ -123,7 +139,7 @@ def _cautions(search: SearchRecord, found: Answer, now: float) -> list[str]:
         told.append(f"The search has not ended: its last event is {age} old. What follows may change.")
     elif search.status != "finished":
         told.append(
-            f"The search was {search.status} after {len(search.trials)} of {search.planned_trials} trials."
+            f"The search was {search.status} after {len(search.tried)} of {search.planned_trials} trials."
         )
     best = found.best
     if best is None:
@@ -137,9 +153,17 @@ def _cautions(search: SearchRecord, found: Answer, now: float) -> list[str]:
         names = list_text([trial.id for trial in found.level])
         told.append(f"Cannot be told from the best within noise: {names}.")
     examples = len(best.last_eval.evaluation.example_nll) if best.last_eval else 0
-    others = dict(found.counts).get("finished", 0) or len(search.trials)
-    told.append(
-        f"The noise counted is that of {examples} held-out examples. "
-        f"Another training seed, and picking the best of {others}, add to it."
-    )
+    others = dict(found.counts).get("finished", 0) or len(search.tried)
+    seeds = found.confirmation.of(best.number) if found.confirmation is not None else None
+    if seeds is None:
+        told.append(
+            f"The noise counted is that of {examples} held-out examples. "
+            f"Another training seed, and picking the best of {others}, add to it."
+        )
+    else:
+        told.append(
+            f"The noise counted is that of {examples} held-out examples and of {len(seeds.nlls)} training "
+            f"seeds. The first of these runs was picked for being among the best of {others}, so the mean is "
+            "a little low."
+        )
     return told

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analysis.rank import Lead, ranked, trial_lead
+from analysis.rank import Lead, confirmed, standing, trial_lead
 from analysis.records import SearchRecord, TrialRecord
 
 OBJECTIVE = "optim.objective"
@@ -18,7 +18,7 @@ class Row:
     finished: int
     doomed: int
     tokens: int
-    """Spent by all its trials together."""
+    """Spent by all its trials together, runs that confirm one included."""
     best: TrialRecord | None
     behind: Lead | None
     """By how much the first row's best trial lies below this one after as many tokens; None where they cannot
@@ -76,7 +76,7 @@ def compare(searches: Sequence[SearchRecord]) -> Comparison:
 
 
 def _rows(groups: dict[str, list[TrialRecord]], keys: dict[str, str] | None = None) -> tuple[Row, ...]:
-    bests = {name: next(iter(ranked(trials)), None) for name, trials in groups.items()}
+    bests = {name: next(iter(standing(some, confirmed(some))), None) for name, some in groups.items()}
 
     def place(name: str) -> tuple[bool, bool, float]:
         best = bests[name]
@@ -87,15 +87,15 @@ def _rows(groups: dict[str, list[TrialRecord]], keys: dict[str, str] | None = No
     top = bests[order[0]] if order else None
     rows = []
     for name in order:
-        trials, best = groups[name], bests[name]
+        best, tried = bests[name], [trial for trial in groups[name] if trial.confirms is None]
         same = keys is None or keys[name] == keys[order[0]]
         rows.append(
             Row(
                 name=name,
-                trials=len(trials),
-                finished=sum(trial.status == "finished" for trial in trials),
-                doomed=sum(trial.doomed for trial in trials),
-                tokens=sum(trial.tokens_seen for trial in trials),
+                trials=len(tried),
+                finished=sum(trial.status == "finished" for trial in tried),
+                doomed=sum(trial.doomed for trial in tried),
+                tokens=sum(trial.tokens_seen for trial in groups[name]),
                 best=best,
                 behind=None
                 if top is None or best is None or best is top or not same

@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Literal
 
 from analysis.records import SearchRecord, TrialRecord
-from spaces.words import params_text
+from spaces.words import params_text, trial_id
 
 Group = Literal["best", "finished", "halved", "doomed", "failed", "running", "cancelled"]
 POINTS_OF_ALL = 90_000
@@ -82,7 +82,15 @@ def group_of(trial: TrialRecord, best: TrialRecord | None) -> Group:
 def about(trial: TrialRecord) -> str:
     """Say in one line what a trial is and what became of it."""
     nll = "" if trial.eval_nll is None else f", eval NLL {trial.eval_nll:.4f}"
-    return f"{trial.id}: {params_text(trial.params)}, {trial.status}{nll}"
+    again = confirms_text(trial)
+    return f"{trial.id}: {f'{again}, ' if again else ''}{params_text(trial.params)}, {trial.status}{nll}"
+
+
+def confirms_text(trial: TrialRecord) -> str:
+    """Say which trial a run confirms, and with what seed; nothing of a trial of its own."""
+    return (
+        "" if trial.confirms is None else f"{trial_id(trial.search, trial.confirms)} with seed {trial.seed}"
+    )
 
 
 def curves(search: SearchRecord, best: TrialRecord | None) -> Curves:

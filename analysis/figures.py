@@ -82,8 +82,11 @@ class Ladder:
 
 
 def lr_batch_map(search: SearchRecord, best: TrialRecord | None) -> LrBatchMap | None:
-    """Compute the map; None when all trials have the same learning rate or the same batch size."""
-    trials = [trial for trial in search.trials if trial.eval_nll is not None or trial.doomed]
+    """Compute the map; None when all trials have the same learning rate or the same batch size.
+
+    A run that confirms a trial would lie on the same point and hide it: the trial alone stands there.
+    """
+    trials = [trial for trial in search.tried if trial.eval_nll is not None or trial.doomed]
     spots = tuple(
         Spot(trial, group_of(trial, best), math.log10(trial.lr), math.log2(trial.effective_batch_size))
         for trial in trials

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 JOURNAL_NAME = "study.journal"
+CONFIRMS = "confirms"
+"""The attribute that the study gives to runs which confirm a trial."""
 MIN_TRIALS = 6
 """Fewer trials than this are not looked at."""
 TRIALS_PER_PARAMETER = 5
@@ -83,8 +85,8 @@ def importances(search: SearchRecord) -> Importances:
 
 
 def _cautions(search: SearchRecord, found: Sequence[Importance]) -> list[str]:
-    stopped = sum(trial.status == "halved" for trial in search.trials)
-    doomed = sum(trial.doomed for trial in search.trials)
+    stopped = sum(trial.status == "halved" for trial in search.tried)
+    doomed = sum(trial.doomed for trial in search.tried)
     told = []
     if stopped or doomed:
         told.append(
@@ -101,14 +103,18 @@ def _cautions(search: SearchRecord, found: Sequence[Importance]) -> list[str]:
 
 
 def _study_trials(journal: Path) -> "list[FrozenTrial]":
-    """Return the trials of the one study in the journal; none of a journal that was only just made."""
+    """Return the trials of the one study in the journal; none of a journal that was only just made.
+
+    Runs that confirm a trial are left out: they are of the best alone and would count its region three times.
+    """
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = JournalStorage(JournalFileBackend(str(journal)))
-    return [trial for study in storage.get_all_studies() for trial in storage.get_all_trials(study._study_id)]
+    trials = [t for study in storage.get_all_studies() for t in storage.get_all_trials(study._study_id)]
+    return [trial for trial in trials if CONFIRMS not in trial.user_attrs]
 
 
 def _finished(trials: "Sequence[FrozenTrial]") -> "list[tuple[FrozenTrial, float]]":

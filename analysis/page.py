@@ -12,7 +12,7 @@ from markupsafe import Markup
 from analysis import canvas, draw
 from analysis.answer import Told, tell
 from analysis.compare import Comparison, Row, objectives
-from analysis.curves import Curves, curves, group_of
+from analysis.curves import Curves, confirms_text, curves, group_of
 from analysis.figures import (
     EvalLine,
     Ladder,
@@ -87,6 +87,7 @@ def render(content: Content, now: float) -> str:
     environment.globals.update(
         count_text=count_text, params_text=params_text, seconds_text=seconds_text, short=short,
         tokens_text=tokens_text, value_text=value_text, kept_for_noise=kept_for_noise,
+        confirms_text=confirms_text,
     )  # fmt: skip
     return environment.get_template("page.html").render(
         **_values(content),

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis.records import Scored, SearchRecord, TrialRecord
+from train_fn.confirmation import Candidate, Confirmation, SeedRun, confirmation
 from train_fn.paired import paired_difference
 from train_fn.report import Evaluation
 
@@ -74,11 +75,13 @@ class Answer:
     over_second: Lead | None
     level: tuple[TrialRecord, ...]
     """Trials that came as far as the best and cannot be told from it within noise."""
+    confirmation: Confirmation | None
+    """What other seeds said of the best trials; None when they were not asked, or have not answered yet."""
     over_base: Lead | None
     cost: Cost
     saved: Saved
     counts: tuple[tuple[str, int], ...]
-    """Status -> trials, the most frequent first."""
+    """Status -> trials, the most frequent first; without runs that confirm one."""
 
 
 def paired_lead(better: Evaluation, worse: Evaluation, at_tokens: int | None = None) -> Lead:
@@ -114,19 +117,51 @@ def _nearest(trial: TrialRecord, tokens: int) -> Scored:
 
 
 def ranked(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """List the trials that may be called the best one, best first.
+    """List the trials that may be called the best one by their own last eval NLL, best first.
 
     Finished trials come before all others: an NLL after fewer tokens is no fair comparison. Diverged,
-    overflowing and failed ones are never among them. Of equals the one with fewer tokens comes first.
+    overflowing and failed ones are never among them, and neither are runs that confirm a trial. Of equals the
+    one with fewer tokens comes first.
     """
     statuses = ("finished", "running", "halved", "cancelled")
-    sound = [t for t in trials if t.status in statuses and t.eval_nll is not None]
+    sound = [t for t in trials if t.confirms is None and t.status in statuses and t.eval_nll is not None]
     return sorted(sound, key=lambda t: (t.status != "finished", t.eval_nll, t.tokens_seen, t.number))
+
+
+def confirmed(trials: Sequence[TrialRecord]) -> Confirmation | None:
+    """Return what other seeds said of the best trials, None as long as they have not said anything."""
+    finished = [t for t in ranked(trials) if t.status == "finished" and t.last_eval is not None]
+    return confirmation(
+        [
+            Candidate(trial.number, _run(trial), tuple(_run(t) for t in trials if t.confirms == trial.number))
+            for trial in finished
+        ]
+    )
+
+
+def standing(trials: Sequence[TrialRecord], found: Confirmation | None) -> list[TrialRecord]:
+    """List the trials that may be called the best one in the order of the answer.
+
+    Where other seeds were tried: the one they decided for, the other confirmed ones by their means, those
+    that a seed spoke against, then all others in the order of `ranked`.
+    """
+    order = ranked(trials)
+    if found is None:
+        return order
+    judged = [found.best, *(one.trial for one in found.confirmed), *(one.trial for one in found.unstable)]
+    place = {number: rank for rank, number in enumerate(dict.fromkeys(judged))}
+    return sorted(order, key=lambda trial: place.get(trial.number, len(place)))
+
+
+def _run(trial: TrialRecord) -> SeedRun:
+    evaluation = None if trial.last_eval is None else trial.last_eval.evaluation
+    return SeedRun(trial.seed, trial.status, evaluation, trial.spikes + trial.overflow_steps, trial.train_s)
 
 
 def answer(search: SearchRecord) -> Answer:
     """Decide what a search found."""
-    order = ranked(search.trials)
+    found = confirmed(search.trials)
+    order = standing(search.trials, found)
     best = order[0] if order else None
     second = order[1] if len(order) > 1 else None
     lead = base = None
@@ -134,7 +169,7 @@ def answer(search: SearchRecord) -> Answer:
     if best is not None and best.last_eval is not None:
         mine = best.last_eval.evaluation
         lead = trial_lead(best, second) if second is not None else None
-        level = [other for other in order[1:] if _as_far(other, best) and not _clear(best, other)]
+        level = [other for other in order[1:] if _as_far(other, best) and not _clear(best, other, found)]
         if search.base is not None:
             base = paired_lead(mine, search.base)
     return Answer(
@@ -145,7 +180,8 @@ def answer(search: SearchRecord) -> Answer:
         over_base=base,
         cost=cost(search),
         saved=saved(search),
-        counts=tuple(Counter(trial.status for trial in search.trials).most_common()),
+        confirmation=found,
+        counts=tuple(Counter(trial.status for trial in search.tried).most_common()),
     )
 
 
@@ -153,7 +189,13 @@ def _as_far(a: TrialRecord, b: TrialRecord) -> bool:
     return (a.status == "finished") == (b.status == "finished")
 
 
-def _clear(best: TrialRecord, other: TrialRecord) -> bool:
+def _clear(best: TrialRecord, other: TrialRecord, found: Confirmation | None) -> bool:
+    """Tell whether a trial is behind for certain: by all its seeds where they were tried, else by its own."""
+    if found is not None and best.number in found.tied:
+        if found.of(other.number) is not None:
+            return other.number not in found.tied
+        if any(one.trial == other.number for one in found.unstable):
+            return True
     lead = trial_lead(best, other)
     return lead is None or lead.clear
 

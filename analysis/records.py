@@ -73,6 +73,8 @@ class TrialRecord:
     start_overhead_s: float
     """Of the last attempt, from the slot taking it up to its first step."""
     checkpoint: str | None
+    confirms: int | None = None
+    """The trial that this one repeats with another seed, None for a trial of its own."""
 
     @property
     def id(self) -> str:
@@ -88,6 +90,16 @@ class TrialRecord:
     def last_eval(self) -> Scored | None:
         """The last evaluation, None if there was none."""
         return self.evals[-1] if self.evals else None
+
+    @property
+    def seed(self) -> int:
+        """The seed of its training: order of the data, adapters, dropout."""
+        return int(self.config["run"]["seed"])
+
+    @property
+    def spikes(self) -> int:
+        """Spikes since it began."""
+        return self.windows[-1].spikes if self.windows else 0
 
     @property
     def lr(self) -> float:
@@ -134,6 +146,7 @@ class SearchRecord:
     git_commit: str
     commands: tuple[Interval, ...]
     trials: tuple[TrialRecord, ...]
+    """The ones it tried, and the runs that confirm one of them with another seed."""
     decisions: tuple[Decision, ...]
     base: Evaluation | None
     """Of the untrained base model."""
@@ -143,6 +156,16 @@ class SearchRecord:
     def max_tokens(self) -> int:
         """Tokens of a trial that is not stopped."""
         return int(self.experiment["base"]["run"]["max_tokens"])
+
+    @property
+    def tried(self) -> tuple[TrialRecord, ...]:
+        """The trials it chose, without the runs that confirm one of them."""
+        return tuple(trial for trial in self.trials if trial.confirms is None)
+
+    @property
+    def repeats(self) -> tuple[TrialRecord, ...]:
+        """The runs that confirm a trial."""
+        return tuple(trial for trial in self.trials if trial.confirms is not None)
 
     @property
     def planned_trials(self) -> int:

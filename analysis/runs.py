@@ -145,6 +145,7 @@ class _Trial:
             train_s=last["train_s"] if last else 0.0,
             start_overhead_s=last["start_overhead_s"] if last else 0.0,
             checkpoint=last["checkpoint"] if ended else None,
+            confirms=self.first.get("confirms"),  # ledgers from before there were such runs lack it
         )
 
 

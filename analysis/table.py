@@ -8,9 +8,10 @@ from rich.text import Text
 
 from analysis.answer import Told
 from analysis.compare import Comparison, Row
+from analysis.curves import confirms_text
 from analysis.figures import Rung
 from analysis.gate import Check
-from analysis.rank import Answer, ranked
+from analysis.rank import Answer, confirmed, standing
 from analysis.records import SearchRecord, TrialRecord
 from spaces.words import count_text, list_text, params_text, short, tokens_text, value_text
 
@@ -37,13 +38,16 @@ def print_report(
 ) -> None:
     """Print the answer, the trials, the rungs and the comparison."""
     counts = ", ".join(f"{number} {status}" for status, number in found.counts)
-    trials = f"{count_text(len(search.trials), 'trial')} ({counts})"
+    trials = f"{count_text(len(search.tried), 'trial')} ({counts})"
+    if search.repeats:
+        trials += f", {count_text(len(search.repeats), 'run')} to confirm the best"
     console.print(f"{search.name} ({search.profile}) {search.status}: {trials}")
     console.print()
     console.print(Text(told.headline, style="bold"))
     if found.best is not None:
         console.print(f"  {params_text(found.best.params)}")
         console.print(f"  lead:  {told.verdict}")
+        console.print(f"  seeds: {told.seeds}")
     console.print(f"  base:  {told.over_base}")
     console.print(f"  cost:  {told.cost}")
     console.print(f"  saved: {told.saved}")
@@ -84,13 +88,13 @@ def trial_table(search: SearchRecord, found: Answer) -> Table:
     for trial in table_order(search.trials)[:MAX_ROWS]:
         bold = "bold " if found.best is not None and trial.number == found.best.number else ""
         table.add_row(
-            Text(trial.id, style=f"{bold}default"),
+            Text(trial.id, style=f"{bold}default" if trial.confirms is None else "dim"),
             Text(trial.status, style=_STYLES.get(trial.status, "default")),
             *(value_text(trial.params[path]) for path in paths),
             nll_text(trial),
             tokens_text(trial.tokens_seen),
             str(trial.overflow_steps),
-            Text(trial.reason),
+            Text(f"{confirms_text(trial)}: {trial.reason}" if trial.confirms is not None else trial.reason),
         )
     return table
 
@@ -134,10 +138,14 @@ def print_checks(console: Console, checks: Sequence[Check]) -> None:
 
 
 def table_order(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """List all trials: the ones that may be the best in their order, then the others by number."""
-    order = ranked(trials)
+    """List all trials: the ones that may be the best in their order, then the others by number.
+
+    Behind each come the runs that confirm it.
+    """
+    order = standing(trials, confirmed(trials))
     numbers = {trial.number for trial in order}
-    return [*order, *(trial for trial in trials if trial.number not in numbers)]
+    order += [trial for trial in trials if trial.number not in numbers and trial.confirms is None]
+    return [one for trial in order for one in (trial, *(t for t in trials if t.confirms == trial.number))]
 
 
 def nll_text(trial: TrialRecord) -> str:

@@ -7,7 +7,7 @@ from search.cluster import Cluster
 from search.halving import Halving, rung_tokens
 from search.memory import checkpoint_gib, weights_gib
 from search.model_shape import ModelShape
-from spaces.experiment import HalvingConfig
+from spaces.experiment import ConfirmConfig, HalvingConfig
 from train_fn.config import Precision, TrainConfig
 from train_fn.report import Evaluation
 
@@ -34,16 +34,18 @@ class Tokens:
     """Training tokens of a whole search."""
 
     at_most: int
-    """Every trial to its end."""
+    """Every trial to its end, and the runs that confirm the best."""
     expected: int
     """With halving; see `search_tokens`."""
     survivors: tuple[int, ...]
     """Trials expected to go on past each rung."""
     finished: int
     """Trials expected to reach the end."""
+    confirming: int = 0
+    """Runs that confirm the best of them, each to its end."""
 
 
-def search_tokens(trials: int, halving: HalvingConfig, max_tokens: int) -> Tokens:
+def search_tokens(trials: int, halving: HalvingConfig, max_tokens: int, confirm: ConfirmConfig) -> Tokens:
     """Estimate the tokens of a search by playing it: the real rules, on trials of random quality.
 
     Trials come one after the other, keep their place among their peers from rung to rung, and none is spared
@@ -53,6 +55,7 @@ def search_tokens(trials: int, halving: HalvingConfig, max_tokens: int) -> Token
         trials: Trials of the search.
         halving: Its rules.
         max_tokens: Of a trial that is not stopped.
+        confirm: How many runs confirm the best trials.
     """
     quiet, dice = replace(halving, noise_band=0.0), random.Random(0)
     games = max(1, min(_GAMES, _PLAYED_TRIALS // trials))
@@ -66,7 +69,14 @@ def search_tokens(trials: int, halving: HalvingConfig, max_tokens: int) -> Token
             for rung in range(rules.bracket_of(trial), len(rules.rungs) if stop is None else stop):
                 survivors[rung] += 1
     passed = tuple(round(count / games) for count in survivors)
-    return Tokens(trials * max_tokens, round(spent / games), passed, round(finished / games))
+    again = confirm.seeds * min(confirm.top, trials)
+    return Tokens(
+        at_most=(trials + again) * max_tokens,
+        expected=round(spent / games) + again * max_tokens,
+        survivors=passed,
+        finished=round(finished / games),
+        confirming=again,
+    )
 
 
 def _stopped_at(rules: Halving, trial: int, nll: float) -> int | None:
@@ -155,7 +165,7 @@ class Disk:
     checkpoint_gib: float
     """Of one running trial. While a new one is written the old one stays."""
     weights_gib: float
-    """Of one finished trial."""
+    """Of one finished trial, or of a run that confirms one."""
     expected_gib: float
     at_most_gib: float
     """When every trial finishes."""
@@ -174,5 +184,6 @@ def search_disk(
     """Estimate the room for checkpoints, finished weights and the shared copy of the base weights."""
     checkpoint, weights = checkpoint_gib(shape, config, precision), weights_gib(shape, precision)
     running = 2 * slots * checkpoint + weights
-    expected = running + tokens.finished * weights
-    return Disk(checkpoint, weights, expected, running + trials * weights, free_gib)
+    expected = running + (tokens.finished + tokens.confirming) * weights
+    at_most = running + (trials + tokens.confirming) * weights
+    return Disk(checkpoint, weights, expected, at_most, free_gib)

@@ -88,7 +88,7 @@ def draft(
         data = guess_data_size(experiment.base.data, storage)
     max_tokens = experiment.base.run.max_tokens
     rungs = rung_tokens(experiment.halving, max_tokens)
-    tokens = search_tokens(experiment.budget.trials, experiment.halving, max_tokens)
+    tokens = search_tokens(experiment.budget.trials, experiment.halving, max_tokens, experiment.confirm)
     shape = model_shape(experiment.base.model)
     most = None if shape is None else _largest(shape, experiment)
     host = None if shape is None or most is None else _host_memory(shape, most, experiment)
@@ -183,9 +183,8 @@ def _model(
     gpu = resources.gpus_per_rank > 0
     precision = planned_precision(config.engine.precision, gpu)
     length = data.mean_example_tokens or float(config.data.max_example_tokens)
-    evaluations = (
-        trials + sum(tokens.survivors) + 1
-    )  # at each rung reached, at the end, and the base model once
+    # At each rung reached, at the end, and the base model once.
+    evaluations = trials + sum(tokens.survivors) + tokens.confirming * (1 + len(tokens.survivors)) + 1
     eval_tokens = evaluations * (data.eval_examples or config.data.max_eval_examples) * length
     per_rank = resources.gpus_per_rank if gpu else resources.cpus_per_rank
     busy = slots * resources.ranks_per_slot * per_rank

@@ -43,6 +43,9 @@ class TrialStarted:
     """Sampled values by dotted path."""
     config: Mapping[str, object]
     """The whole `TrainConfig`, nested."""
+    confirms: int | None = None
+    """The trial whose values are run again with another seed, None for a trial of its own. Ledgers from
+    before there were such runs lack it."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from search.events import (
     SearchStarted,
     TrialStarted,
 )
-from search.state import SearchState, best, is_news, new_best, tokens_saved, tokens_spent
+from search.standing import best, new_best
+from search.state import SearchState, is_news, tokens_saved, tokens_spent
 from spaces.words import params_text
 from train_fn.report import Report
 
@@ -155,7 +156,8 @@ def note(name: str, profile: str, description: str, space: Mapping[str, object])
         f"| sampled | from |\n|---|---|\n{rows}\n\n"
         "One child run per trial. The step of every figure is tokens seen, so trials with different batch "
         "sizes compare. `eval/nll` is the response NLL per token on the same held-out examples for every "
-        "trial; the tags `status` and `reason` say how a trial ended and why.\n"
+        "trial; the tags `status` and `reason` say how a trial ended and why. A run with the tag `confirms` "
+        "is the trial of that number once more, with another seed.\n"
     )
 
 
@@ -169,6 +171,8 @@ def _search_started(before: SearchState, after: SearchState, event: SearchStarte
 
 def _trial_started(before: SearchState, after: SearchState, event: TrialStarted, time_ms: int) -> RunUpdate:
     tags = {"status": "running", "reason": "", "attempt": str(event.attempt), **_origin(after)}
+    if event.confirms is not None:
+        tags["confirms"] = str(event.confirms)
     params: dict[str, str] = {}
     if event.trial not in before.trials:
         params = flatten(event.config) | {f"sampled.{k}": str(v) for k, v in event.params.items()}

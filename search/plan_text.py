@@ -14,7 +14,7 @@ from search.draft import Model, Plan
 from search.memory import MemoryEstimate
 from spaces.describe import describe
 from spaces.paths import leaves
-from spaces.words import params_text, seconds_text
+from spaces.words import count_text, params_text, seconds_text
 
 LINE_WIDTH = 110
 
@@ -190,8 +190,18 @@ def _trials(plan: Plan) -> Iterator[tuple[str, str]]:
         )
     else:
         yield "rungs", "none"
+    yield "confirming", _confirming(plan)
     yield "tokens at most", f"{plan.tokens.at_most:,}, every trial to its end"
     yield "tokens expected", f"{plan.tokens.expected:,}, with halving"
+
+
+def _confirming(plan: Plan) -> str:
+    confirm, runs = plan.experiment.confirm, plan.tokens.confirming
+    if not runs:
+        return "none: the best trial is called that after one run (confirm.top = 0)"
+    best = "the best trial" if confirm.top == 1 else f"the best {confirm.top} trials"
+    seeds = count_text(confirm.seeds, "other seed")
+    return f"{best} again with {seeds} each, to the end: {count_text(runs, 'run')} more"
 
 
 def _steps(plan: Plan) -> Section:

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -10,9 +11,20 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from search.confirming import wanted
 from search.events import Ended, Event, Reported, TrialStarted
-from search.state import SearchState, TrialState, best, counts, new_best, tokens_saved, tokens_spent, wall_s
-from spaces.experiment import Experiment
+from search.standing import best, new_best
+from search.state import (
+    SearchState,
+    TrialState,
+    counts,
+    repeats,
+    tokens_saved,
+    tokens_spent,
+    tried,
+    wall_s,
+)
+from spaces.experiment import ConfirmConfig, Experiment
 from spaces.words import params_text, seconds_text, tokens_text, trial_id
 
 HEARTBEAT_S = 30.0
@@ -36,8 +48,7 @@ class Progress:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._name = experiment.name
-        self._trials = experiment.budget.trials
-        self._max_tokens = experiment.base.run.max_tokens
+        self._goal = goal_of(experiment)
         self._console = console or Console()
         self._clock = clock
         self._state = SearchState()
@@ -73,11 +84,25 @@ class Progress:
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT_S):
-            line = status_line(self._state, self._trials, self._max_tokens, self._clock())
+            line = status_line(self._state, self._goal, self._clock())
             self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _render(self) -> RenderableType:
-        return render(self._name, self._state, self._trials, self._max_tokens, self._clock())
+        return render(self._name, self._state, self._goal, self._clock())
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a search is on its way to."""
+
+    trials: int
+    confirm: ConfirmConfig
+    max_tokens: int
+
+
+def goal_of(experiment: Experiment) -> Goal:
+    """Return what an experiment asks of its search."""
+    return Goal(experiment.budget.trials, experiment.confirm, experiment.base.run.max_tokens)
 
 
 def event_lines(name: str, before: SearchState, after: SearchState, event: Event) -> Iterator[str]:
@@ -85,32 +110,46 @@ def event_lines(name: str, before: SearchState, after: SearchState, event: Event
     if isinstance(event, TrialStarted) and after.trials[event.trial].attempts > 1:
         attempts = after.trials[event.trial].attempts
         yield f"{trial_id(name, event.trial)} starts again (attempt {attempts})"
+    elif isinstance(event, TrialStarted) and event.confirms is not None:
+        yield f"confirming: {_who(name, after.trials[event.trial])}"
     if isinstance(event, Ended):
         trial = after.trials[event.outcome.trial]
         seen = tokens_text(trial.tokens_seen)
-        yield f"{trial_id(name, trial.trial)} {trial.status} at {seen} tokens: {trial.reason}"
+        nll = (
+            f", eval NLL {trial.eval_nll:.4f}"
+            if trial.confirms is not None and trial.eval_nll is not None
+            else ""
+        )
+        yield f"{_who(name, trial)} {trial.status} at {seen} tokens{nll}: {trial.reason}"
     top = best(after)
     if isinstance(event, Ended | Reported) and top is not None and new_best(before, after):
         yield f"best so far: {_best_text(name, top)}"
 
 
-def status_line(state: SearchState, trials: int, max_tokens: int, now: float) -> str:
+def status_line(state: SearchState, goal: Goal, now: float) -> str:
     """Sum up the search in one line."""
-    number = counts(state)
-    parts = ", ".join(f"{number[status]} {status}" for status in sorted(number))
-    left = seconds_left(state, trials, max_tokens, now)
+    started = f"{len(tried(state))} of {goal.trials} trials started{_counts_text(tried(state))}"
+    again = repeats(state)
+    if again:
+        runs = max(len(again), len(wanted(state, goal.confirm)))
+        started += f"; confirming: {len(again)} of {runs} runs started{_counts_text(again)}"
+    left = seconds_left(state, goal, now)
     time_left = f"about {seconds_text(left)} left" if left is not None else "time left unknown yet"
-    spent, saved = tokens_text(tokens_spent(state)), tokens_text(tokens_saved(state, max_tokens))
-    started = f"{len(state.trials)} of {trials} trials started" + (f" ({parts})" if parts else "")
+    spent, saved = tokens_text(tokens_spent(state)), tokens_text(tokens_saved(state, goal.max_tokens))
     return f"{_elapsed_text(state, now)}: {started}; {spent} tokens spent, {saved} saved; {time_left}"
 
 
-def seconds_left(state: SearchState, trials: int, max_tokens: int, now: float) -> float | None:
+def _counts_text(trials: list[TrialState]) -> str:
+    parts = ", ".join(f"{number} {status}" for status, number in sorted(counts(trials).items()))
+    return f" ({parts})" if parts else ""
+
+
+def seconds_left(state: SearchState, goal: Goal, now: float) -> float | None:
     """Estimate the time until the last trial ends, None before there is anything to go by.
 
     The tokens still to come: a trial that has not started spends what the ended ones did on average, a
-    running one too, or all of `max_tokens` once it is beyond that. They are divided by the tokens per second
-    of this command so far, start-up and evaluations included.
+    running one too, or all of `max_tokens` once it is beyond that. A run that confirms one spends all of
+    them. They are divided by the tokens per second of this command so far, start-up and evaluations included.
     """
     if state.work_started is None:
         return None
@@ -118,11 +157,14 @@ def seconds_left(state: SearchState, trials: int, max_tokens: int, now: float) -
     elapsed_s = now - state.work_started
     if tokens <= 0 or elapsed_s <= 0:
         return None
-    ended = [t.tokens_seen for t in state.trials.values() if t.status != "running"]
-    usual = sum(ended) / len(ended) if ended else float(max_tokens)
-    running = [t.tokens_seen for t in state.trials.values() if t.status == "running"]
-    coming = sum((usual if seen < usual else max(max_tokens, seen)) - seen for seen in running)
-    coming += usual * max(0, trials - len(state.trials))
+    ended = [t.tokens_seen for t in tried(state) if t.status != "running"]
+    usual = sum(ended) / len(ended) if ended else float(goal.max_tokens)
+    running = [t.tokens_seen for t in tried(state) if t.status == "running"]
+    coming = sum((usual if seen < usual else max(goal.max_tokens, seen)) - seen for seen in running)
+    coming += usual * max(0, goal.trials - len(tried(state)))
+    again = repeats(state)
+    coming += sum(max(0, goal.max_tokens - t.tokens_seen) for t in again if t.status == "running")
+    coming += goal.max_tokens * max(0, goal.confirm.top * goal.confirm.seeds - len(again))
     return coming / (tokens / elapsed_s)
 
 
@@ -135,7 +177,7 @@ def sparkline(values: tuple[float, ...]) -> str:
     return "".join("▁▂▃▄▅▆▇█"[min(7, int(8 * (value - low) / span))] for value in values)
 
 
-def render(name: str, state: SearchState, trials: int, max_tokens: int, now: float) -> RenderableType:
+def render(name: str, state: SearchState, goal: Goal, now: float) -> RenderableType:
     """Draw the status line, the best trial and the running ones.
 
     What matters most comes first: a terminal with few lines cuts the end. The sampled values stand below the
@@ -148,9 +190,9 @@ def render(name: str, state: SearchState, trials: int, max_tokens: int, now: flo
         table.add_column(column, no_wrap=True)
     running = [trial for trial in state.trials.values() if trial.status == "running"]
     for trial in running:
-        table.add_row(*_row(name, trial, max_tokens))
-    sampled = [Text(f"{trial_id(name, t.trial)}: {params_text(t.params)}", style="dim") for t in running]
-    head = Text(f"Search {name}, {status_line(state, trials, max_tokens, now)}", style="bold")
+        table.add_row(*_row(name, trial, goal.max_tokens))
+    sampled = [Text(f"{_who(name, t)}: {params_text(t.params)}", style="dim") for t in running]
+    head = Text(f"Search {name}, {status_line(state, goal, now)}", style="bold")
     parts: list[RenderableType] = [head, Text(best_line, style="green")]
     return Group(*parts, table, *sampled) if running else Group(*parts)
 
@@ -164,6 +206,13 @@ def _row(name: str, trial: TrialState, max_tokens: int) -> tuple[str, ...]:
         f"{trial.tokens_per_s:.0f}" if trial.tokens_per_s else "",
         f"{sparkline(trial.curve)} {trial.curve[-1]:.3f}" if trial.curve else "starting",
     )
+
+
+def _who(name: str, trial: TrialState) -> str:
+    again = (
+        f" ({trial_id(name, trial.confirms)} with seed {trial.seed})" if trial.confirms is not None else ""
+    )
+    return f"{trial_id(name, trial.trial)}{again}"
 
 
 def _best_text(name: str, trial: TrialState) -> str:

@@ -70,10 +70,11 @@ class TuneRecorder(tune.Callback):  # type: ignore[misc]
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Record that a slot took up a trial."""
         number, params = int(trial.config["trial"]), dict(trial.config["params"])
-        config = plain_config(space.apply(self._base, params))
+        confirms = trial.config["confirms"]
+        config = plain_config(space.apply(self._base, params, trial.config["seed"]))
         known = self._recorder.state.trials.get(number)
         attempt = known.attempts if known else 0
-        self._recorder.record(TrialStarted(time.time(), number, attempt, params, config))
+        self._recorder.record(TrialStarted(time.time(), number, attempt, params, config, confirms))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any

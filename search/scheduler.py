@@ -23,15 +23,18 @@ class TokenHalving(FIFOScheduler):  # type: ignore[misc]
         self._on_decision = on_decision
 
     def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
-        """Judge a report that carries an evaluation.
+        """Judge a report that carries an evaluation, but not of a run that confirms another trial.
+
+        Such a run goes to its end: stopped at a rung it would confirm nothing, and counted there it would
+        crowd out the trials that the rung is for.
 
         Args:
             tune_controller: Not needed.
-            trial: Its config has the trial's number under `trial`.
+            trial: Its config is what the searcher suggested.
             result: With a `Report` under `report` when a window ended.
         """
         report = result.get("report")
-        if not isinstance(report, Report):
+        if not isinstance(report, Report) or trial.config["confirms"] is not None:
             return str(TrialScheduler.CONTINUE)
         number = int(trial.config["trial"])
         if report.eval is not None:

@@ -1,44 +1,67 @@
 """The study as a Ray Tune searcher. All proposing is in `search.study`."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ray.tune.search import Searcher
 
+from search.confirming import Repeat
 from search.study import Study
+from spaces.experiment import ParamValue
 
 
 class StudySearcher(Searcher):  # type: ignore[misc]
-    """Hands out trials until the budget is used. Who tells the study is the driver, which knows the
-    outcomes."""
+    """Hands out trials until the budget is used, then the runs that confirm the best of them. Who tells the
+    study is the driver, which knows the outcomes."""
 
-    def __init__(self, study: Study, trials: int) -> None:
-        """Take up what an earlier command left running, then ask for new trials up to `trials` in all."""
+    def __init__(self, study: Study, trials: int, repeats: Callable[[], Sequence[Repeat]]) -> None:
+        """Take up what an earlier command left running, then ask for new trials up to `trials` in all.
+
+        Args:
+            study: Proposes trials.
+            trials: The budget.
+            repeats: Asked when all trials of the budget are over: which runs confirm the best.
+        """
         super().__init__()
         self._study = study
         self._trials = trials
+        self._repeats = repeats
         self._left_over = study.running()
-        self._live: set[str] = set()
+        self._live: dict[str, bool] = {}
+        """By Tune's name of a trial, whether it uses the budget."""
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Return the next trial as `{"trial": number, "params": values}`.
+        """Return the next trial: `trial` is its number, `params` its values, `confirms` and `seed` which one
+        it runs again with what seed, both None for a trial of its own.
 
-        After the budget is used the answer is None while a trial is live, for it may fail and be tried again,
-        and `FINISHED` once none is.
+        The answer is None while the trials of the budget are live, for they may fail and be tried again, and
+        nobody knows the best yet; and again while the last repeats are. `FINISHED` comes after them.
         """
         if self._left_over:
             number, params = self._left_over.pop(0)
         elif self._study.count() < self._trials:
             number, params = self._study.ask()
+        elif any(self._live.values()):
+            return None
+        elif (repeated := self._next_repeat()) is not None:
+            number, params = repeated
         else:
             return None if self._live else str(Searcher.FINISHED)
-        self._live.add(trial_id)
-        return {"trial": number, "params": params}
+        confirms, seed = self._study.repeat_of(number) or (None, None)
+        self._live[trial_id] = confirms is None
+        return {"trial": number, "params": params, "confirms": confirms, "seed": seed}
+
+    def _next_repeat(self) -> tuple[int, dict[str, ParamValue]] | None:
+        for one in self._repeats():
+            if not self._study.is_repeated(one.confirms, one.seed):
+                return self._study.repeat(one.confirms, one.seed)
+        return None
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Note that a trial is over, for whatever reason."""
-        self._live.discard(trial_id)
+        self._live.pop(trial_id, None)
 
     def save(self, checkpoint_path: str) -> None:
         """Save nothing: the study is its own record."""

@@ -65,9 +65,10 @@ def run_session(experiment: Experiment, storage: Path, address: str) -> int:
         check_unchanged(experiment, prepared.key, past)
         tracker = Tracker(uri, experiment, folder)
         state = replay(past)
-        if is_complete(state, experiment.budget.trials):
+        if is_complete(state, experiment):
             print(
-                f"the search {experiment.name} is finished; --set budget.trials=N with a larger N extends it"
+                f"the search {experiment.name} is finished; a larger budget.trials, confirm.top or "
+                "confirm.seeds extends it (--set)"
             )
             tracker.start()
         else:
@@ -114,7 +115,8 @@ def _plan_line(plan: Plan) -> str:
     rungs = ", ".join(tokens_text(rung) for rung in plan.rungs) or "none"
     return (
         f"plan: {experiment.budget.trials} trials of up to {tokens_text(experiment.base.run.max_tokens)} "
-        f"tokens on {count_text(plan.slots, 'slot')}, rungs at {rungs} tokens (--plan tells more)"
+        f"tokens on {count_text(plan.slots, 'slot')}, rungs at {rungs} tokens, then "
+        f"{count_text(plan.tokens.confirming, 'run')} to confirm the best (--plan tells more)"
     )
 
 

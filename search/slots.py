@@ -97,7 +97,7 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         assignment = Assignment(
             ticket=self._tickets,
             trial=number,
-            config=apply(settings.base, config["params"]),
+            config=apply(settings.base, config["params"], config["seed"]),
             prepared=settings.prepared,
             workspace=str(Path(settings.trials_folder) / f"{number:04d}"),
             cache=settings.cache,

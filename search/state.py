@@ -1,7 +1,7 @@
 """What is known about a search: a pure fold over its events."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -41,12 +41,15 @@ class TrialState:
     config: Mapping[str, object]
     started: float
     """Seconds since the epoch, of the first attempt."""
+    confirms: int | None = None
+    """The trial that this one repeats with another seed, None for a trial of its own."""
     attempts: int = 1
     status: TrialStatus = "running"
     reason: str = ""
     tokens_seen: int = 0
     steps: int = 0
     overflow_steps: int = 0
+    spikes: int = 0
     eval_nll: float | None = None
     eval_nll_stderr: float | None = None
     last_eval: Evaluation | None = None
@@ -61,6 +64,13 @@ class TrialState:
     start_overhead_s: float = 0.0
     checkpoint: str | None = None
     ended: float | None = None
+
+    @property
+    def seed(self) -> int:
+        """The seed of its training."""
+        run = self.config["run"]
+        assert isinstance(run, Mapping)
+        return int(run["seed"])
 
 
 @dataclass(frozen=True)
@@ -136,30 +146,6 @@ def wall_s(state: SearchState) -> float:
     return state.past_wall_s + running
 
 
-def ranked(state: SearchState) -> list[TrialState]:
-    """List the trials that may be the best one, best first, by their last eval NLL.
-
-    Finished trials come before all others: an NLL taken after fewer tokens is no fair comparison. Diverged,
-    overflowing and failed trials are never among them. Of equals the one with fewer tokens, then the one with
-    the lower number, comes first.
-    """
-
-    return sorted(_sound(state), key=_rank)
-
-
-def best(state: SearchState) -> TrialState | None:
-    """Return the first of `ranked`, None when no trial qualifies."""
-    return min(_sound(state), key=_rank, default=None)
-
-
-def new_best(before: SearchState, after: SearchState) -> bool:
-    """Tell whether the best trial is another one, or the same with another eval NLL."""
-    old, new = best(before), best(after)
-    if new is None:
-        return False
-    return old is None or (old.trial, old.eval_nll) != (new.trial, new.eval_nll)
-
-
 def tokens_spent(state: SearchState) -> int:
     """Return the tokens seen by all trials together."""
     return sum(trial.tokens_seen for trial in state.trials.values())
@@ -176,19 +162,19 @@ def tokens_saved(state: SearchState, max_tokens: int) -> int:
     return sum(max(0, max_tokens - trial.tokens_seen) for trial in stopped)
 
 
-def counts(state: SearchState) -> dict[TrialStatus, int]:
-    """Count the trials by status; a status without trials is left out."""
-    return dict(Counter(trial.status for trial in state.trials.values()))
+def tried(state: SearchState) -> list[TrialState]:
+    """List the trials that the search chose, without the runs that confirm one of them."""
+    return [trial for trial in state.trials.values() if trial.confirms is None]
 
 
-def _sound(state: SearchState) -> Iterator[TrialState]:
-    statuses = ("finished", "running", "halved", "cancelled")
-    return (t for t in state.trials.values() if t.status in statuses and t.eval_nll is not None)
+def repeats(state: SearchState) -> list[TrialState]:
+    """List the runs that confirm another trial."""
+    return [trial for trial in state.trials.values() if trial.confirms is not None]
 
 
-def _rank(trial: TrialState) -> tuple[bool, float, int, int]:
-    assert trial.eval_nll is not None
-    return trial.status != "finished", trial.eval_nll, trial.tokens_seen, trial.trial
+def counts(trials: Iterable[TrialState]) -> dict[TrialStatus, int]:
+    """Count trials by status; a status without trials is left out."""
+    return dict(Counter(trial.status for trial in trials))
 
 
 def _with(state: SearchState, trial: TrialState) -> SearchState:
@@ -216,7 +202,8 @@ def _trial_started(state: SearchState, event: TrialStarted) -> SearchState:
         state = replace(state, work_started=event.time)
     old = state.trials.get(event.trial)
     if old is None:
-        return _with(state, TrialState(event.trial, event.params, event.config, event.time))
+        new = TrialState(event.trial, event.params, event.config, event.time, event.confirms)
+        return _with(state, new)
     return _with(state, replace(old, status="running", reason="", ended=None, attempts=old.attempts + 1))
 
 
@@ -226,6 +213,7 @@ def _reported(trial: TrialState, report: Report) -> TrialState:
         tokens_seen=report.tokens_seen,
         steps=report.steps,
         overflow_steps=report.overflow_steps,
+        spikes=report.spikes,
         trend=report.trend,
         tokens_per_s=report.tokens_per_s,
         train_s=report.train_s,

@@ -21,7 +21,7 @@ from optuna.distributions import (
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from search.halving import rung_tokens
 from spaces.experiment import Experiment, ParamValue, SamplerConfig
@@ -32,7 +32,7 @@ from train_fn.report import Outcome
 JOURNAL = "study.journal"
 MAX_ATTEMPTS = 2
 """A failed trial is tried again with the same values until it has had so many attempts."""
-_SPACE, _ATTEMPT, _RETRIED = "space", "attempt", "retried"
+_SPACE, _ATTEMPT, _RETRIED, _CONFIRMS, _SEED = "space", "attempt", "retried", "confirms", "seed"
 
 
 class Study:
@@ -88,6 +88,34 @@ class Study:
         assert trial.number == number, (trial.number, number)
         return number, self._suggest_all(trial)
 
+    def repeat(self, confirms: int, seed: int) -> tuple[int, dict[str, ParamValue]]:
+        """Return the number and the values of a new trial that runs another one again with this seed.
+
+        It is a trial like the others, so its number never collides with one that comes later, and a sampler
+        that sees the same values twice with two results is told the truth.
+        """
+        again = self._study.get_trials(deepcopy=False)[confirms]
+        frozen = create_trial(
+            state=TrialState.RUNNING,
+            params=again.params,
+            distributions=again.distributions,
+            user_attrs={_CONFIRMS: confirms, _SEED: seed},
+        )
+        self._study.add_trial(frozen)  # at once, values and all: nothing to finish after a crash
+        added = self._study.get_trials(deepcopy=False)[-1]
+        return added.number, self._params(added)
+
+    def repeat_of(self, number: int) -> tuple[int, int] | None:
+        """Return which trial a trial runs again, and its seed; None for a trial of its own."""
+        attrs = self._study.get_trials(deepcopy=False)[number].user_attrs
+        return (attrs[_CONFIRMS], attrs[_SEED]) if _CONFIRMS in attrs else None
+
+    def is_repeated(self, confirms: int, seed: int) -> bool:
+        """Tell whether such a run is under way or over, or has failed `MAX_ATTEMPTS` times."""
+        attrs = {_CONFIRMS: confirms, _SEED: seed}
+        states = [t.state for t in self._trials() if attrs.items() <= t.user_attrs.items()]
+        return any(state != TrialState.FAIL for state in states) or len(states) >= MAX_ATTEMPTS
+
     def running(self) -> list[tuple[int, dict[str, ParamValue]]]:
         """List the trials that were asked for and never told: after a restart they are taken up again."""
         return [(t.number, self._params(t)) for t in self._trials(TrialState.RUNNING)]
@@ -100,7 +128,8 @@ class Study:
         Args:
             outcome: `finished` is COMPLETE; `halved` is PRUNED; `diverged` and `overflowing` are worse than
                 everything (see `_tell_doomed`); `failed` is FAIL, and the same values wait for another
-                attempt until there were `MAX_ATTEMPTS`; `cancelled` stays RUNNING for the next command.
+                attempt until there were `MAX_ATTEMPTS` (a repeat does not wait: who wanted it asks again);
+                `cancelled` stays RUNNING for the next command.
             intermediate: Tokens seen -> eval NLL, of each evaluation.
         """
         frozen = self._study.get_trials(deepcopy=False)[outcome.trial]
@@ -125,9 +154,12 @@ class Study:
                 self._tell_failed(trial, frozen)
 
     def count(self) -> int:
-        """Count the trials that use the budget: all that were asked for, a failed one and its retry once."""
+        """Count the trials that use the budget: all that were asked for, a failed one and its retry once.
+
+        Runs that confirm a trial use none.
+        """
         asked = [t for t in self._study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
-        return sum(not t.user_attrs.get(_RETRIED, False) for t in asked)
+        return sum(not t.user_attrs.get(_RETRIED, False) and _CONFIRMS not in t.user_attrs for t in asked)
 
     def _report(self, trial: Trial, intermediate: Mapping[int, float]) -> None:
         """Report the evaluations at the rungs they were made for, not at the tokens they were made at.
@@ -161,10 +193,11 @@ class Study:
 
     def _tell_failed(self, trial: Trial, frozen: FrozenTrial) -> None:
         attempt = frozen.user_attrs.get(_ATTEMPT, 1)
-        if attempt < MAX_ATTEMPTS:
+        again = attempt < MAX_ATTEMPTS and _CONFIRMS not in frozen.user_attrs
+        if again:
             trial.set_user_attr(_RETRIED, True)
         self._study.tell(trial, state=TrialState.FAIL)
-        if attempt < MAX_ATTEMPTS:
+        if again:
             self._study.enqueue_trial(self._params(frozen), user_attrs={_ATTEMPT: attempt + 1})
 
     def _finish_asking(self) -> None:
@@ -181,7 +214,7 @@ class Study:
         return {path: trial.params[path] for path in self._experiment.space}
 
     def _trials(self, *states: TrialState) -> list[FrozenTrial]:
-        return self._study.get_trials(deepcopy=False, states=states)
+        return self._study.get_trials(deepcopy=False, states=states or None)
 
 
 def make_sampler(config: SamplerConfig, number: int) -> BaseSampler:

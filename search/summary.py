@@ -11,9 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
-from search.state import SearchState, TrialState, best, counts, ranked, tokens_saved, tokens_spent, wall_s
+from search.standing import best, confirmed, ranked
+from search.state import (
+    SearchState,
+    TrialState,
+    counts,
+    repeats,
+    tokens_saved,
+    tokens_spent,
+    tried,
+    wall_s,
+)
 from spaces.experiment import Experiment
-from spaces.words import params_text, tokens_text, trial_id
+from spaces.words import confirmation_lines, count_text, params_text, tokens_text, trial_id
+from train_fn.confirmation import Confirmation
 from train_fn.errors import InputError
 from train_fn.paired import paired_difference
 
@@ -26,6 +37,7 @@ class TrialSummary(TypedDict):
     id: str
     number: int
     mlflow_run_id: str | None
+    confirms: int | None
     config: Mapping[str, object]
     status: str
     reason: str
@@ -47,6 +59,28 @@ class BestSummary(TypedDict):
     checkpoint: str | None
 
 
+class ConfirmedSummary(TypedDict):
+    """A trial that other seeds bear out, in `summary.json`."""
+
+    id: str
+    seeds: list[int]
+    eval_nlls: list[float]
+    mean: float
+    stderr: float
+
+
+class ConfirmationSummary(TypedDict):
+    """What other seeds said of the best trials, in `summary.json`."""
+
+    trials: list[ConfirmedSummary]
+    unstable: list[str]
+    lead: float | None
+    lead_noise: float | None
+    exceeds_noise: bool | None
+    tied: list[str]
+    words: list[str]
+
+
 class Summary(TypedDict):
     """All of `summary.json`."""
 
@@ -58,6 +92,7 @@ class Summary(TypedDict):
     base_eval_nll_stderr: float | None
     trials: list[TrialSummary]
     best: BestSummary | None
+    confirmation: ConfirmationSummary | None
     tokens_spent: int
     tokens_saved: int
 
@@ -78,7 +113,7 @@ def summarise(state: SearchState, experiment: Experiment, run_ids: Mapping[int, 
         experiment: What was searched.
         run_ids: MLflow run of each trial by number; trials without one get null.
     """
-    top, base = best(state), state.base_eval
+    top, base, found = best(state), state.base_eval, confirmed(state)
     winner: BestSummary | None = None
     if top is not None and top.eval_nll is not None:
         winner = {
@@ -96,6 +131,7 @@ def summarise(state: SearchState, experiment: Experiment, run_ids: Mapping[int, 
         "base_eval_nll_stderr": base.stderr if base else None,
         "trials": [_trial(experiment.name, t, run_ids.get(n)) for n, t in sorted(state.trials.items())],
         "best": winner,
+        "confirmation": None if found is None else _confirmation(experiment.name, found),
         "tokens_spent": tokens_spent(state),
         "tokens_saved": tokens_saved(state, experiment.base.run.max_tokens),
     }
@@ -129,18 +165,18 @@ def closing_lines(state: SearchState, experiment: Experiment, dashboard: str) ->
         dashboard: How to open the dashboard (`tracking.dashboard_command`).
 
     Returns:
-        Best trial, its sampled values, why it is the best, its weights, what was saved, the dashboard.
+        Best trial, its sampled values, why it is the best and what other seeds said, its weights, what was
+        saved, the dashboard.
     """
     lines = [f"Search {experiment.name} ({experiment.profile}) {state.status}: {_count_text(state)}"]
-    order = ranked(state)
-    if order and order[0].eval_nll is not None:
-        top = order[0]
+    top = best(state)
+    if top is not None and top.eval_nll is not None:
         error = f" ± {top.eval_nll_stderr:.4f}" if top.eval_nll_stderr is not None else ""
         seen = tokens_text(top.tokens_seen)
         name = trial_id(experiment.name, top.trial)
         lines.append(f"Best trial: {name}, eval NLL {top.eval_nll:.4f}{error} after {seen} tokens")
         lines.append(f"  {params_text(top.params)}")
-        lines += [f"  {sentence}" for sentence in why_best(state, order, experiment.name)]
+        lines += [f"  {sentence}" for sentence in why_best(state, top, experiment.name)]
         lines.append(f"  weights: {top.checkpoint or 'none kept'}")
     else:
         lines.append("No trial can be called the best: none was evaluated without diverging or failing.")
@@ -150,19 +186,26 @@ def closing_lines(state: SearchState, experiment: Experiment, dashboard: str) ->
     return lines
 
 
-def why_best(state: SearchState, order: list[TrialState], name: str) -> list[str]:
-    """Say why the first of `order` is the best: its lead over the second and over the base model.
+def why_best(state: SearchState, top: TrialState, name: str) -> list[str]:
+    """Say why a trial is the best: what other seeds said, its lead over the second and over the base model.
 
-    Leads are told between trials that finished: an NLL after fewer tokens is higher for that alone.
+    Leads are told between trials that finished: an NLL after fewer tokens is higher for that alone. Where
+    other seeds were tried on two trials, the lead is that of their means, and not the one of single runs.
     """
-    top = order[0]
     sentences = []
     if top.status != "finished":
         sentences.append(f"no trial finished; this one is {top.status} and has the lowest eval NLL so far")
-    others = [trial for trial in order[1:] if trial.status == top.status == "finished"]
+    found = confirmed(state)
+    if found is not None:
+        sentences += confirmation_lines(found, name)
+    others = [t for t in ranked(state) if t.trial != top.trial and t.status == top.status == "finished"]
     if not others:
         sentences.append("no second trial finished: there is no fair comparison")
-    elif top.last_eval is not None and others[0].last_eval is not None:
+    elif (
+        (found is None or found.lead is None)
+        and top.last_eval is not None
+        and others[0].last_eval is not None
+    ):
         who = f"the second, {trial_id(name, others[0].trial)}"
         sentences.append(_lead(Difference(*paired_difference(others[0].last_eval, top.last_eval)), who))
     if state.base_eval is not None and top.last_eval is not None:
@@ -182,8 +225,37 @@ def _lead(lead: Difference, who: str) -> str:
 
 
 def _count_text(state: SearchState) -> str:
-    parts = ", ".join(f"{number} {status}" for status, number in sorted(counts(state).items()))
-    return f"{len(state.trials)} trials ({parts})" if parts else "no trials"
+    if not state.trials:
+        return "no trials"
+    again = repeats(state)
+    more = f", {count_text(len(again), 'run')} to confirm the best ({_by_status(again)})" if again else ""
+    return f"{len(tried(state))} trials ({_by_status(tried(state))}){more}"
+
+
+def _by_status(trials: list[TrialState]) -> str:
+    return ", ".join(f"{number} {status}" for status, number in sorted(counts(trials).items()))
+
+
+def _confirmation(name: str, found: Confirmation) -> ConfirmationSummary:
+    lead = found.lead
+    return {
+        "trials": [
+            {
+                "id": trial_id(name, one.trial),
+                "seeds": list(one.seeds),
+                "eval_nlls": list(one.nlls),
+                "mean": one.mean,
+                "stderr": one.stderr,
+            }
+            for one in found.confirmed
+        ],
+        "unstable": [trial_id(name, one.trial) for one in found.unstable],
+        "lead": None if lead is None else lead.nll,
+        "lead_noise": None if lead is None else lead.noise,
+        "exceeds_noise": None if lead is None else lead.clear,
+        "tied": [trial_id(name, number) for number in found.tied] if len(found.tied) > 1 else [],
+        "words": confirmation_lines(found, name),
+    }
 
 
 def _trial(name: str, trial: TrialState, run_id: str | None) -> TrialSummary:
@@ -191,6 +263,7 @@ def _trial(name: str, trial: TrialState, run_id: str | None) -> TrialSummary:
         "id": trial_id(name, trial.trial),
         "number": trial.trial,
         "mlflow_run_id": run_id,
+        "confirms": trial.confirms,
         "config": trial.config,
         "status": trial.status,
         "reason": trial.reason,

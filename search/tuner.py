@@ -1,4 +1,4 @@
-"""Run a search: hand trials to slots through Ray Tune until the budget is used."""
+"""Run a search: hand trials to slots through Ray Tune until the budget is used and the best are confirmed."""
 
 import os
 import time
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ray import tune
 
+from search.confirming import missing, wanted
 from search.events import Decided, Ended, Event, Reported, SearchEnded, SearchStarted
 from search.halving import Decision, Halving, rung_tokens
 from search.ledger import FILE_NAME, Ledger, read_events
@@ -16,7 +17,7 @@ from search.recorder import Listener, Recorder, TuneRecorder, tell
 from search.scheduler import TokenHalving
 from search.searcher import StudySearcher
 from search.slots import Slot, SlotSettings
-from search.state import SearchState, replay
+from search.state import SearchState, replay, tried
 from search.study import Study
 from search.tracking_uri import redact
 from spaces.describe import describe
@@ -64,24 +65,25 @@ def search(
     )
     halving = Halving(experiment.halving, experiment.base.run.max_tokens)
     halving.restore(_decisions(past))
-    searcher = StudySearcher(study, experiment.budget.trials)
+    searcher = StudySearcher(
+        study, experiment.budget.trials, lambda: wanted(recorder.state, experiment.confirm)
+    )
     callback = TuneRecorder(recorder, study, experiment.base)
     _fit(experiment, inputs, searcher, TokenHalving(halving, callback.decided), callback)
     callback.cancel_running()
     if callback.refusal:
         recorder.record(SearchEnded(time.time(), "failed", time.time() - began))
         raise InputError(callback.refusal)
-    status = _status(recorder.state, study, experiment.budget.trials)
+    status = _status(recorder.state, study, experiment)
     recorder.record(SearchEnded(time.time(), status, time.time() - began))
     return recorder.state
 
 
-def is_complete(state: SearchState, trials: int) -> bool:
-    """Tell whether nothing is left to do of a search of so many trials."""
-    over = [
-        trial for trial in state.trials.values() if trial.status not in ("running", "cancelled", "failed")
-    ]
-    return len(over) >= trials
+def is_complete(state: SearchState, experiment: Experiment) -> bool:
+    """Tell whether a search ended by itself and nothing is left to do: no trial to try, none to confirm."""
+    over = [trial for trial in tried(state) if trial.status not in ("running", "cancelled", "failed")]
+    enough = len(over) >= experiment.budget.trials
+    return state.status == "finished" and enough and not missing(state, experiment.confirm)
 
 
 def with_rungs(experiment: Experiment) -> Experiment:
@@ -154,11 +156,14 @@ def _described(experiment: Experiment) -> dict[str, object]:
     return describe(replace_all(experiment, {"tracking.uri": address}))
 
 
-def _status(state: SearchState, study: Study, trials: int) -> str:
-    if study.count() < trials or any(trial.status == "cancelled" for trial in state.trials.values()):
+def _status(state: SearchState, study: Study, experiment: Experiment) -> str:
+    cancelled = any(trial.status == "cancelled" for trial in state.trials.values())
+    if cancelled or study.count() < experiment.budget.trials:
         return "interrupted"
     if all(trial.status == "failed" for trial in state.trials.values()):
         return "failed"
+    if missing(state, experiment.confirm):
+        return "interrupted"
     return "finished"
 
 

@@ -12,7 +12,7 @@ that they hold out (the split goes by conversation, with the same fraction and s
 
 from optuna.distributions import FloatDistribution
 
-from spaces.experiment import Experiment, Profile
+from spaces.experiment import ConfirmConfig, Experiment, Profile
 from train_fn.config import DataConfig, EngineConfig, ModelConfig, OptimConfig, RunConfig, TrainConfig
 
 
@@ -39,4 +39,5 @@ def experiment(profile: Profile) -> Experiment:
             run=RunConfig(max_tokens=3_000_000, window_tokens=50_000, eval_at_tokens=(500_000, 1_500_000)),
         ),
         space={"optim.lr": FloatDistribution(5e-4, 1e-2, log=True)},
+        confirm=ConfirmConfig(top=0),  # it makes one model, and the rate it takes is not fine-tuned by noise
     )

@@ -9,14 +9,22 @@ from spaces.paths import field_type, replace_all
 from train_fn.config import TrainConfig
 from train_fn.errors import InputError
 
+SEED_PATH = "run.seed"
+"""Searched or not, a run that confirms a trial has its own value there."""
 
-def apply(base: TrainConfig, params: Mapping[str, ParamValue]) -> TrainConfig:
+
+def apply(base: TrainConfig, params: Mapping[str, ParamValue], seed: int | None = None) -> TrainConfig:
     """Return the complete configuration of one trial: `base` with the sampled values in their places.
+
+    Args:
+        base: Of every trial.
+        params: Sampled values by dotted path.
+        seed: Of a run that confirms another trial; None leaves the seed as it is.
 
     Raises:
         InputError: A path names no field, or the values break a rule of the configuration.
     """
-    return replace_all(base, dict(params))
+    return replace_all(base, dict(params) if seed is None else {**params, SEED_PATH: seed})
 
 
 def check_space(experiment: Experiment) -> None:

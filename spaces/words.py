@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from train_fn.confirmation import Confirmation, Confirmed
+
 
 def tokens_text(tokens: float) -> str:
     """Write a number of tokens: `812`, `20.1k`, `1.35M`, `2.10B`."""
@@ -56,3 +58,43 @@ def list_text(items: Sequence[str], most: int = 6) -> str:
     """Write `a, b and c`; of more than `most`, `a, b and 5 more`."""
     shown = list(items) if len(items) <= most else [*items[: most - 1], f"{len(items) - most + 1} more"]
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}" if shown else "none"
+
+
+def confirmation_lines(found: Confirmation, name: str) -> list[str]:
+    """Say what other seeds made of the best trials, in sentences without a capital and a full stop.
+
+    Args:
+        found: The decision.
+        name: Of the search.
+    """
+    lines, best = [], found.of(found.best)
+    if best is not None:
+        others = count_text(len(best.nlls) - 1, "other seed")
+        lines.append(
+            f"confirmed with {others}: {', '.join(f'{nll:.4f}' for nll in best.nlls)}, {_mean(best)}"
+        )
+        lines.append(_seed_lead_text(found, name))
+    for one in found.unstable:
+        ends = list_text([f"{status} with seed {seed}" for seed, status in one.ends])
+        lines.append(f"{trial_id(name, one.trial)} is not confirmed: {ends}")
+    return lines
+
+
+def _seed_lead_text(found: Confirmation, name: str) -> str:
+    lead = found.lead
+    if lead is None:
+        return "no second trial is confirmed, so there is no lead to hold against the noise of seeds"
+    size = f"{lead.nll:.4f} against {lead.noise:.4f}"
+    if lead.clear:
+        second = trial_id(name, lead.second)
+        return f"the lead of its mean over {second} exceeds the noise of seeds and examples ({size})"
+    rest = [one for one in found.confirmed if one.trial in found.tied and one.trial != found.best]
+    names = list_text([f"{trial_id(name, one.trial)} ({_mean(one)})" for one in rest])
+    return (
+        f"a tie with {names}: the lead of the lowest mean is within the noise of seeds and examples "
+        f"({size}); preferred for {found.preferred_for}"
+    )
+
+
+def _mean(one: Confirmed) -> str:
+    return f"mean {one.mean:.4f} ± {one.stderr:.4f}"

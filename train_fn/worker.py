@@ -32,17 +32,19 @@ class _Kept:
     """What stays in memory from trial to trial, with the settings it was loaded for."""
 
     model: ModelConfig | None = None
+    seed: int = 0
+    """Which weights `init="random"` drew; pretrained ones are the same for every seed."""
     base: BaseModel | None = None
     folder: str = ""
     prepared: Prepared | None = None
 
     def for_trial(self, assignment: Assignment) -> tuple[BaseModel, Prepared]:
         """Return base model and data of the trial, loading only what changed."""
-        if self.base is None or self.model != assignment.config.model:
-            self.model, self.base = (
-                assignment.config.model,
-                load_base(assignment.config.model, assignment.config.run.seed, Path(assignment.cache)),
-            )
+        model, seed = assignment.config.model, assignment.config.run.seed
+        drawn_anew = model.init == "random" and seed != self.seed
+        if self.base is None or self.model != model or drawn_anew:
+            self.model, self.seed = model, seed
+            self.base = load_base(model, seed, Path(assignment.cache))
         if self.prepared is None or self.folder != assignment.prepared:
             self.folder, self.prepared = assignment.prepared, open_prepared(Path(assignment.prepared))
         return self.base, self.prepared

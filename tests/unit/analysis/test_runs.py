@@ -7,7 +7,7 @@ import pytest
 from analysis import rank, runs
 from analysis.records import SearchRecord
 from analysis.runs import read_search
-from search import state
+from search import standing, state
 from search.events import Ended, Reported, SearchEnded, SearchStarted, TrialStarted
 from search.ledger import read_events
 from spaces.describe import describe
@@ -66,11 +66,11 @@ def test_reads_of_the_search_what_it_knows_of_itself(storage: Path, search: Sear
 
 def test_ranks_and_counts_as_the_search_does(storage: Path, search: SearchRecord) -> None:
     known = replayed(storage / "exp9")
-    assert [t.number for t in rank.ranked(search.trials)] == [t.trial for t in state.ranked(known)]
+    assert [t.number for t in rank.ranked(search.trials)] == [t.trial for t in standing.ranked(known)]
     found = rank.answer(search)
     assert found.cost.tokens == state.tokens_spent(known)
     assert found.saved.tokens == state.tokens_saved(known, written.MAX_TOKENS)
-    assert dict(found.counts) == state.counts(known)
+    assert dict(found.counts) == state.counts(state.tried(known))
 
 
 def test_reads_the_points_of_every_window(storage: Path, search: SearchRecord) -> None:

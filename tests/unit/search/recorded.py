@@ -91,13 +91,17 @@ def search_started(time: float = 1000.0) -> SearchStarted:
     return SearchStarted(time, {"name": "exp9", "budget": {"trials": 4}}, "laptop", "data-1", "abc123")
 
 
-def trial_started(time: float, trial: int, attempt: int = 0) -> TrialStarted:
-    lr = 10.0 ** -(trial % 5 + 1)
+def trial_started(
+    time: float, trial: int, attempt: int = 0, confirms: int | None = None, seed: int = 0
+) -> TrialStarted:
+    lr = 10.0 ** -((trial if confirms is None else confirms) % 5 + 1)
     # Lists for tuples: what a ledger gives back.
     config = asdict(
-        TrainConfig(optim=OptimConfig(lr=lr), run=RunConfig(max_tokens=MAX_TOKENS, window_tokens=WINDOW))
+        TrainConfig(
+            optim=OptimConfig(lr=lr), run=RunConfig(seed=seed, max_tokens=MAX_TOKENS, window_tokens=WINDOW)
+        )
     )
-    return TrialStarted(time, trial, attempt, {"optim.lr": lr}, listed(config))
+    return TrialStarted(time, trial, attempt, {"optim.lr": lr}, listed(config), confirms)
 
 
 def listed(values: dict[str, object]) -> dict[str, object]:
@@ -135,6 +139,30 @@ def small_search() -> list[Event]:
     events.append(Ended(now(), outcome(3, "diverged", 1000, None, "the loss rose tenfold")))
     events.append(SearchEnded(now(), "finished", 25.0))
     return events
+
+
+def a_repeat(
+    trial: int,
+    confirms: int,
+    seed: int,
+    nll: float | None,
+    status: Status = "finished",
+    start: float = 1100.0,
+) -> list[Event]:
+    """A trial that runs another one again with another seed, to its end."""
+    return [
+        trial_started(start, trial, confirms=confirms, seed=seed),
+        Reported(start + 1, report(trial, MAX_TOKENS, nll)),
+        Ended(start + 2, outcome(trial, status, MAX_TOKENS, nll, f"{status} again")),
+    ]
+
+
+def confirmed_search(*nlls: float) -> list[Event]:
+    """The small search, then trials 1 and 0 again with seeds 1 and 2: `nlls` are of 1, 0, 1 and 0."""
+    events = small_search()[:-1]
+    for i, (confirms, seed) in enumerate(((1, 1), (0, 1), (1, 2), (0, 2))):
+        events += a_repeat(4 + i, confirms, seed, nlls[i], start=1100.0 + 10 * i)
+    return [*events, SearchEnded(1200.0, "finished", 200.0)]
 
 
 def long_trial(trial: int, windows: int, points: int, start: float = 2000.0) -> Iterator[Event]:

@@ -7,10 +7,11 @@ from search.costs import UTILISATION, Tokens, search_disk, search_hours, search_
 from search.memory import checkpoint_gib, weights_gib
 from search.model_config import KNOWN
 from search.model_shape import shape_of
-from spaces.experiment import HalvingConfig
+from spaces.experiment import ConfirmConfig, HalvingConfig
 from train_fn.config import LoraConfig, ModelConfig, TrainConfig
 
 GPT_J = shape_of(KNOWN["eleutherai/gpt-j-6b"], "EleutherAI/gpt-j-6b")
+OFF = ConfirmConfig(top=0)
 TOKENS = Tokens(at_most=9_000_000, expected=3_000_000, survivors=(2,), finished=2)
 
 
@@ -20,14 +21,14 @@ def machine(gpu_name: str) -> Cluster:
 
 def test_a_search_of_two_is_played_by_hand() -> None:
     """The first arrival goes on; the second when it is the better one, half of the time."""
-    tokens = search_tokens(2, HalvingConfig(first_rung_tokens=100), 200)
+    tokens = search_tokens(2, HalvingConfig(first_rung_tokens=100), 200, OFF)
     assert tokens.at_most == 400
     assert tokens.expected == pytest.approx((200 + 200 + 200 + 100) / 2, rel=0.1)
     assert tokens.finished in (1, 2)
 
 
 def test_survivors_are_about_one_in_eta() -> None:
-    tokens = search_tokens(90, HalvingConfig(eta=3, first_rung_tokens=1_000), 27_000)
+    tokens = search_tokens(90, HalvingConfig(eta=3, first_rung_tokens=1_000), 27_000, OFF)
     assert tokens.survivors[0] == pytest.approx(90 / 3, abs=3)
     assert tokens.survivors == tuple(sorted(tokens.survivors, reverse=True))
     assert tokens.survivors[-1] == tokens.finished
@@ -36,13 +37,26 @@ def test_survivors_are_about_one_in_eta() -> None:
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 200), st.integers(2, 5), st.integers(1, 3), st.integers(100, 5_000))
 def test_halving_never_costs_more_than_no_halving(trials: int, eta: int, brackets: int, first: int) -> None:
-    tokens = search_tokens(trials, HalvingConfig(eta=eta, brackets=brackets, first_rung_tokens=first), 10_000)
+    tokens = search_tokens(
+        trials, HalvingConfig(eta=eta, brackets=brackets, first_rung_tokens=first), 10_000, OFF
+    )
     assert 0 < tokens.expected <= tokens.at_most == trials * 10_000
     assert tokens.finished <= trials
 
 
+def test_what_confirms_the_best_is_counted_in_whole_runs() -> None:
+    halving = HalvingConfig(first_rung_tokens=1_000)
+    bare, confirmed = (search_tokens(9, halving, 9_000, c) for c in (OFF, ConfirmConfig(top=2, seeds=3)))
+    assert confirmed.confirming == 6
+    assert confirmed.at_most - bare.at_most == confirmed.expected - bare.expected == 6 * 9_000
+    assert search_tokens(1, halving, 9_000, ConfirmConfig(top=2, seeds=3)).confirming == 3
+    disk = [search_disk(GPT_J, TrainConfig(), "bf16", 9, tokens, 1, 100.0) for tokens in (bare, confirmed)]
+    assert disk[1].expected_gib - disk[0].expected_gib == pytest.approx(6 * weights_gib(GPT_J, "bf16"))
+    assert disk[1].at_most_gib - disk[0].at_most_gib == pytest.approx(6 * weights_gib(GPT_J, "bf16"))
+
+
 def test_without_rungs_every_trial_goes_to_its_end() -> None:
-    tokens = search_tokens(5, HalvingConfig(first_rung_tokens=10_000), 10_000)
+    tokens = search_tokens(5, HalvingConfig(first_rung_tokens=10_000), 10_000, OFF)
     assert tokens == Tokens(50_000, 50_000, (), 5)
 
 

@@ -9,6 +9,8 @@ from search.state import SearchState
 from search.tracking import updates_of
 from tests.unit.search.recorded import (
     MAX_TOKENS,
+    a_repeat,
+    confirmed_search,
     evaluation,
     experiment,
     outcome,
@@ -49,6 +51,18 @@ def test_a_window_becomes_figures_with_tokens_as_their_step() -> None:
         "eval/nll_stderr": 0.05,
     }.items()  # fmt: skip
     assert {f.time_ms for f in figures} == {1_002_500}
+
+
+def test_a_run_that_confirms_a_trial_is_tagged_with_it() -> None:
+    events = [*small_search()[:-1], *a_repeat(4, confirms=1, seed=1, nll=2.6)]
+    assert of_run(events, 4).tags["confirms"] == "1"
+    assert of_run(events, 4).params["run.seed"] == "1"
+    assert "confirms" not in of_run(events, 1).tags
+
+
+def test_the_search_follows_what_other_seeds_decided() -> None:
+    tags = of_run(confirmed_search(3.4, 2.9, 3.4, 2.9), None).tags
+    assert tags["best_trial"] == "0"
 
 
 def test_the_search_follows_its_best_trial_and_its_tokens() -> None:

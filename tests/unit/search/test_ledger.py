@@ -19,7 +19,7 @@ from search.events import (
 )
 from search.halving import Decision
 from search.ledger import Ledger, decode, encode, read_events, read_from
-from tests.unit.search.recorded import report, search_started, small_search
+from tests.unit.search.recorded import report, search_started, small_search, trial_started
 from train_fn.errors import InputError
 from train_fn.report import Evaluation, Outcome, Point, Report
 
@@ -54,7 +54,7 @@ outcomes = st.builds(
 events = st.one_of(
     st.builds(SearchStarted, number, values, words, words, words),
     st.builds(BaselineMeasured, number, evaluations),
-    st.builds(TrialStarted, number, count, count, values, values),
+    st.builds(TrialStarted, number, count, count, values, values, st.none() | count),
     st.builds(Reported, number, reports),
     st.builds(Decided, number, decisions),
     st.builds(Ended, number, outcomes),
@@ -68,6 +68,13 @@ def test_an_event_survives_its_line_to_the_last_digit(event: Event) -> None:
     assert line.endswith("\n")
     assert line.count("\n") == 1
     assert decode(line) == event
+
+
+def test_a_start_from_before_trials_were_confirmed_is_still_read() -> None:
+    started = trial_started(1001.0, 3)
+    values = json.loads(encode(started))
+    del values["confirms"]
+    assert decode(json.dumps(values)) == started
 
 
 @settings(deadline=None)  # waits for the disk

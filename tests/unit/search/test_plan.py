@@ -60,7 +60,8 @@ def test_the_laptop_plan_counts_what_will_happen(laptop: Experiment, tmp_path: P
     result = plan(laptop, tmp_path / "not" / "there" / "yet", eval_examples=128)
     assert result.rungs == (10_000, 30_000)
     assert result.slots == 2
-    assert result.tokens.at_most == 16 * 90_000 > result.tokens.expected > 16 * 10_000
+    assert result.tokens.confirming == 4
+    assert result.tokens.at_most == 20 * 90_000 > result.tokens.expected > 4 * 90_000 + 16 * 10_000
     steps = {step.effective_batch_size: step for step in result.steps}
     assert sorted(steps) == [4, 8, 16, 32, 64, 128, 256]
     assert (steps[64].to_first_rung, steps[64].to_the_end) == (6, 47), "64 * 30 tokens a step"

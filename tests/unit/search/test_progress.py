@@ -9,11 +9,12 @@ from rich.console import Console
 
 from search import progress
 from search.events import Ended, Event, Reported, SearchEnded
-from search.progress import Progress, event_lines, render, seconds_left, sparkline, status_line
+from search.progress import Goal, Progress, event_lines, goal_of, render, seconds_left, sparkline, status_line
 from search.state import SearchState, apply, replay
-from spaces.experiment import BudgetConfig
+from spaces.experiment import BudgetConfig, ConfirmConfig
 from tests.unit.search.recorded import (
     MAX_TOKENS,
+    a_repeat,
     experiment,
     outcome,
     report,
@@ -21,6 +22,9 @@ from tests.unit.search.recorded import (
     small_search,
     trial_started,
 )
+
+FOUR = Goal(4, ConfirmConfig(top=0), MAX_TOKENS)
+SIXTEEN = replace(FOUR, trials=16)
 
 
 def lines_of(events: list[Event]) -> list[str]:
@@ -53,27 +57,48 @@ def test_a_trial_that_starts_again_is_told() -> None:
 
 def test_the_time_left_comes_from_this_commands_speed() -> None:
     events: list[Event] = [search_started(1000.0), trial_started(1010.0, 0)]
-    assert seconds_left(replay(events), 4, MAX_TOKENS, 1015.0) is None
+    assert seconds_left(replay(events), FOUR, 1015.0) is None
     events.append(Reported(1020.0, report(0, 1000, None)))
     # 100 tokens per second; 3000 to come in this trial and 4000 in each of three others.
-    assert seconds_left(replay(events), 4, MAX_TOKENS, 1020.0) == pytest.approx(150)
+    assert seconds_left(replay(events), FOUR, 1020.0) == pytest.approx(150)
     events.append(Ended(1020.0, outcome(0, "halved", 1000, 3.0)))
     # The trials to come are expected to spend what this one did.
-    assert seconds_left(replay(events), 4, MAX_TOKENS, 1020.0) == pytest.approx(30)
+    assert seconds_left(replay(events), FOUR, 1020.0) == pytest.approx(30)
     events += [SearchEnded(1020.0, "interrupted", 20.0), search_started(9000.0), trial_started(9010.0, 1)]
-    assert seconds_left(replay(events), 4, MAX_TOKENS, 9020.0) is None
+    assert seconds_left(replay(events), FOUR, 9020.0) is None
     events.append(Reported(9020.0, report(1, 2000, None)))
     # 200 tokens per second now; 2000 in this trial, which outlived the usual 1000, and 1000 in two others.
-    assert seconds_left(replay(events), 4, MAX_TOKENS, 9020.0) == pytest.approx(20)
+    assert seconds_left(replay(events), FOUR, 9020.0) == pytest.approx(20)
 
 
 def test_the_status_line_sums_up() -> None:
     state = replay(small_search()[:-1])
-    line = status_line(state, 16, MAX_TOKENS, state.last_time)
+    line = status_line(state, SIXTEEN, state.last_time)
     assert line == (
         "20s: 4 of 16 trials started (1 diverged, 2 finished, 1 halved); "
         "11.0k tokens spent, 5.0k saved; about 57s left"
     )
+
+
+def test_confirming_is_told_apart_from_searching() -> None:
+    events = [*small_search()[:-1], *a_repeat(4, confirms=1, seed=1, nll=2.6)]
+    assert lines_of(events)[-2:] == [
+        "confirming: exp9-0004 (exp9-0001 with seed 1)",
+        "exp9-0004 (exp9-0001 with seed 1) finished at 4.0k tokens, eval NLL 2.6000: finished again",
+    ]
+    events.append(trial_started(1103.0, 5, confirms=0, seed=1))
+    state = replay(events)
+    line = status_line(state, goal_of(replace(experiment(), budget=BudgetConfig(trials=4))), 1103.0)
+    assert "4 of 4 trials started (1 diverged, 2 finished, 1 halved)" in line
+    assert "; confirming: 2 of 4 runs started (1 finished, 1 running); 15.0k tokens spent" in line
+
+
+def test_the_time_left_counts_whole_runs_for_what_is_to_confirm() -> None:
+    confirming = replace(FOUR, confirm=ConfirmConfig(top=1, seeds=2))
+    state = replay(small_search()[:-1])
+    speed = 11_000 / (state.last_time - 1001.0)
+    assert seconds_left(state, FOUR, state.last_time) == 0
+    assert seconds_left(state, confirming, state.last_time) == pytest.approx(2 * MAX_TOKENS / speed)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +119,7 @@ def test_the_table_shows_what_runs() -> None:
     events += [trial_started(1100.0, 7), Reported(1101.0, report(7, 1000, 3.3)), trial_started(1102.0, 8)]
     out = io.StringIO()
     state = replay(events)
-    Console(file=out, width=140).print(render("exp9", state, 16, MAX_TOKENS, 1102.0))
+    Console(file=out, width=140).print(render("exp9", state, SIXTEEN, 1102.0))
     text = out.getvalue()
     (row,) = (line for line in text.splitlines() if "exp9-0007 " in line)
     for part in ("1.0k/4.0k", "3.3000", "500", "▁ 3.000"):

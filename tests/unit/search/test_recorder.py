@@ -30,7 +30,8 @@ class Desk:
         self.heard: list[Event] = []
         self.study = Study.open(experiment, folder)
         number, params = self.study.ask()
-        self.trial = SimpleNamespace(config={"trial": number, "params": params}, get_error=lambda: "Boom")
+        config = {"trial": number, "params": params, "confirms": None, "seed": None}
+        self.trial = SimpleNamespace(config=config, get_error=lambda: "Boom")
         ledger = Ledger(self.path)
         self.recorder = Recorder(ledger, SearchState(), (lambda state, event: self.heard.append(event),))
         self.callback = TuneRecorder(self.recorder, self.study, experiment.base)
@@ -107,3 +108,14 @@ def test_a_dead_slot_fails_its_trial(desk: Desk) -> None:
 def test_a_refusal_is_kept_for_the_command(desk: Desk) -> None:
     desk.result(refusal="model.path = 'x' cannot be read; check it", done=True)
     assert desk.callback.refusal.startswith("model.path")
+
+
+def test_a_repeat_says_what_it_confirms_and_trains_with_its_own_seed(desk: Desk) -> None:
+    number, params = desk.study.repeat(0, 7)
+    config = {"trial": number, "params": params, "confirms": 0, "seed": 7}
+    desk.callback.on_trial_start(0, [], SimpleNamespace(config=config))
+    first, again = (event for event in read_events(desk.path) if isinstance(event, TrialStarted))
+    assert (first.confirms, again.confirms) == (None, 0)
+    assert again.params == first.params
+    assert {**again.config, "run": None} == {**first.config, "run": None}
+    assert again.config["run"] == {**first.config["run"], "seed": 7}  # type: ignore[dict-item]

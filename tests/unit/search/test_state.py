@@ -1,24 +1,20 @@
-from dataclasses import replace
-
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from search.events import Ended, Event, Reported, SearchEnded
 from search.state import (
-    SearchState,
     apply,
-    best,
     counts,
-    new_best,
-    ranked,
+    repeats,
     replay,
     tokens_saved,
     tokens_spent,
+    tried,
     wall_s,
 )
 from tests.unit.search.recorded import (
     MAX_TOKENS,
+    a_repeat,
     decision,
     evaluation,
     outcome,
@@ -31,7 +27,7 @@ from tests.unit.search.recorded import (
 
 def test_the_small_search_folds_to_what_happened() -> None:
     state = replay(small_search())
-    assert counts(state) == {"finished": 2, "halved": 1, "diverged": 1}
+    assert counts(tried(state)) == {"finished": 2, "halved": 1, "diverged": 1}
     assert state.status == "finished"
     assert (state.base_eval, state.profile, state.data_key) == (evaluation(4.0), "laptop", "data-1")
     assert tokens_spent(state) == 4000 + 4000 + 2000 + 1000
@@ -51,37 +47,14 @@ def test_the_small_search_folds_to_what_happened() -> None:
     assert state.trials[3].reason == "the loss rose tenfold"
 
 
-def test_the_best_is_a_finished_trial_even_if_a_halved_one_was_lower() -> None:
-    state = replay(small_search())
-    assert [trial.trial for trial in ranked(state)] == [1, 0, 2]
-
-
-def test_without_a_finished_trial_the_lowest_sound_one_leads() -> None:
-    events = [e for e in small_search() if not (isinstance(e, Ended) and e.outcome.status == "finished")]
-    top = best(replay(events))
-    assert top is not None
-    assert top.trial == 2
-
-
-@pytest.mark.parametrize("status", ["diverged", "overflowing", "failed"])
-def test_a_trial_that_went_wrong_is_never_the_best(status: str) -> None:
-    ended = Ended(1010.0, replace(outcome(0, "failed", 1000, 0.1), status=status))  # type: ignore[arg-type]
-    events: list[Event] = [
-        search_started(),
-        trial_started(1001.0, 0),
-        Reported(1002.0, report(0, 1000, 0.1)),
-        ended,
-    ]
-    assert best(replay(events)) is None
-    assert best(replay(events[:-1])) is not None
-
-
-def test_of_equals_the_cheaper_then_the_lower_number_leads() -> None:
-    events: list[Event] = [search_started()]
-    for trial, tokens in ((3, 3000), (2, 2000), (1, 2000)):
-        events += [trial_started(1001.0, trial), Reported(1002.0, report(trial, tokens, 2.5))]
-        events.append(Ended(1003.0, outcome(trial, "finished", tokens, 2.5)))
-    assert [trial.trial for trial in ranked(replay(events))] == [1, 2, 3]
+def test_runs_that_confirm_a_trial_are_told_from_those_that_were_tried() -> None:
+    state = replay([*small_search()[:-1], *a_repeat(4, confirms=1, seed=3, nll=2.6)])
+    assert [trial.trial for trial in tried(state)] == [0, 1, 2, 3]
+    (again,) = repeats(state)
+    assert (again.trial, again.confirms, again.seed, again.eval_nll) == (4, 1, 3, 2.6)
+    assert again.params == state.trials[1].params
+    assert state.trials[1].confirms is None
+    assert tokens_spent(state) == 11_000 + MAX_TOKENS
 
 
 def test_repeated_reports_of_a_restarted_worker_change_nothing() -> None:
@@ -126,17 +99,6 @@ def test_wall_time_counts_commands_and_not_the_night_between_them() -> None:
     # That command crashed: what it wrote last is the end of its time.
     events += [search_started(90_000.0), SearchEnded(90_002.0, "finished", 2.5)]
     assert wall_s(replay(events)) == 28.5
-
-
-def test_a_new_best_is_noticed_once() -> None:
-    state, news = SearchState(), []
-    for event in small_search():
-        after = apply(state, event)
-        top = best(after)
-        if top is not None and new_best(state, after):
-            news.append((top.trial, top.eval_nll))
-        state = after
-    assert news == [(0, 3.5), (0, 3.2), (0, 3.0), (0, 2.9), (1, 2.5)]
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=30))

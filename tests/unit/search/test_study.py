@@ -157,6 +157,38 @@ def next_of_retry(study: Study) -> tuple[int, Params]:
     return study.ask()
 
 
+def test_a_repeat_has_the_values_of_its_trial_a_number_of_its_own_and_uses_no_budget(tmp_path: Path) -> None:
+    study = Study.open(EXPERIMENT, tmp_path)
+    number, params = study.ask()
+    finish(study, number, params)
+    assert not study.is_repeated(0, 1)
+    assert study.repeat(0, 1) == (2, params), "1 is the number of the other known good point, which waits"
+    assert (study.repeat_of(0), study.repeat_of(2)) == (None, (0, 1))
+    assert study.is_repeated(0, 1)
+    assert not study.is_repeated(0, 2)
+    assert study.count() == 1
+    study = Study.open(EXPERIMENT, tmp_path)
+    assert study.running() == [(2, params)]
+    assert study.repeat_of(2) == (0, 1)
+    study.tell(outcome(2, "finished", 2.25), {100: 4.0, 900: 2.25})
+    assert (stored(tmp_path)[2].state.name, stored(tmp_path)[2].value) == ("COMPLETE", 2.25)
+    assert study.ask()[0] == 1
+    assert study.ask()[0] == 3
+    assert study.count() == 3
+
+
+def test_a_failed_repeat_waits_for_nobody_and_is_done_with_after_so_many_attempts(tmp_path: Path) -> None:
+    study = Study.open(EXPERIMENT, tmp_path)
+    finish(study, *study.ask())
+    for attempt in range(MAX_ATTEMPTS):
+        assert not study.is_repeated(0, 1), attempt
+        number, _ = study.repeat(0, 1)
+        assert study.is_repeated(0, 1)
+        study.tell(outcome(number, "failed"), {})
+    assert study.is_repeated(0, 1)
+    assert [t.state.name for t in stored(tmp_path)] == ["COMPLETE", "WAITING", "FAIL", "FAIL"]
+
+
 def test_told_twice_changes_nothing(tmp_path: Path) -> None:
     study = Study.open(EXPERIMENT, tmp_path)
     number, params = study.ask()

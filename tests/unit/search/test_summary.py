@@ -11,6 +11,8 @@ from search.ledger import decode, encode
 from search.state import replay
 from search.summary import (
     BestSummary,
+    ConfirmationSummary,
+    ConfirmedSummary,
     Summary,
     TrialSummary,
     closing_lines,
@@ -18,6 +20,8 @@ from search.summary import (
     write_summary,
 )
 from tests.unit.search.recorded import (
+    a_repeat,
+    confirmed_search,
     evaluation,
     experiment,
     outcome,
@@ -66,7 +70,14 @@ def test_the_summary_is_the_same_from_memory_and_from_the_ledger() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "place"), [(Summary, SCHEMA), (TrialSummary, "trial"), (BestSummary, "best")]
+    ("kind", "place"),
+    [
+        (Summary, SCHEMA),
+        (TrialSummary, "trial"),
+        (BestSummary, "best"),
+        (ConfirmationSummary, "confirmation"),
+        (ConfirmedSummary, "confirmed"),
+    ],
 )
 def test_schema_and_code_name_the_same_keys(kind: type, place: Any) -> None:
     schema = SCHEMA["$defs"][place] if isinstance(place, str) else place
@@ -75,7 +86,7 @@ def test_schema_and_code_name_the_same_keys(kind: type, place: Any) -> None:
 
 def test_the_documentation_names_every_key() -> None:
     text = (Path(__file__).parents[3] / "docs" / "summary.md").read_text()
-    for kind in (Summary, TrialSummary, BestSummary):
+    for kind in (Summary, TrialSummary, BestSummary, ConfirmationSummary, ConfirmedSummary):
         for key in get_type_hints(kind):
             assert f"`{key}`" in text, key
 
@@ -103,6 +114,54 @@ def test_closing_lines_say_what_won_why_and_where_to_look() -> None:
         "Tokens: 11.0k spent, 5.0k saved by stopping trials early",
         "Dashboard: mlflow ui",
     ]
+
+
+def test_the_closing_lines_and_the_summary_say_what_other_seeds_said() -> None:
+    state = replay(confirmed_search(2.51, 2.9, 2.52, 2.91))
+    lines = closing_lines(state, experiment(), "mlflow ui")
+    assert lines[0] == (
+        "Search exp9 (laptop) finished: 4 trials (1 diverged, 2 finished, 1 halved), "
+        "4 runs to confirm the best (4 finished)"
+    )
+    assert lines[3:6] == [
+        "  confirmed with 2 other seeds: 2.5000, 2.5100, 2.5200, mean 2.5100 ± 0.0047",
+        "  the lead of its mean over exp9-0000 exceeds the noise of seeds and examples "
+        "(0.3933 against 0.0185)",
+        "  1.5000 ± 0.0000 below the base model: more than noise",
+    ]
+    summary = summarise(state, experiment(), {})
+    check_schema(summary)
+    assert [trial["confirms"] for trial in summary["trials"]] == [None] * 4 + [1, 0, 1, 0]
+    assert [trial["config"]["run"]["seed"] for trial in summary["trials"][4:]] == [1, 1, 2, 2]  # type: ignore[index]
+    found = summary["confirmation"]
+    assert found is not None
+    assert [(one["id"], one["seeds"]) for one in found["trials"]] == [
+        ("exp9-0001", [0, 1, 2]),
+        ("exp9-0000", [0, 1, 2]),
+    ]
+    assert (found["exceeds_noise"], found["tied"], found["unstable"]) == (True, [], [])
+    assert [f"  {words}" for words in found["words"]] == lines[3:5]
+
+
+def test_a_tie_is_named_with_the_rule_that_decided() -> None:
+    state = replay(confirmed_search(3.0, 2.6, 2.9, 2.8))
+    lines = closing_lines(state, experiment(), "mlflow ui")
+    assert any(line.startswith("Best trial: exp9-0000") for line in lines)
+    (told,) = (line for line in lines if "a tie with" in line)
+    assert "exp9-0001 (mean 2.8000 ± " in told
+    assert told.endswith("preferred for the smaller spread over seeds")
+    found = summarise(state, experiment(), {})["confirmation"]
+    assert found is not None
+    assert set(found["tied"]) == {"exp9-0000", "exp9-0001"}
+
+
+def test_a_trial_that_diverged_with_another_seed_is_not_called_confirmed() -> None:
+    events = [*small_search()[:-1], *a_repeat(4, 1, 1, None, "diverged"), *a_repeat(5, 0, 1, 2.9)]
+    state = replay([*events, SearchEnded(1200.0, "finished", 200.0)])
+    lines = closing_lines(state, experiment(), "mlflow ui")
+    assert any(line.startswith("Best trial: exp9-0000") for line in lines)
+    assert "  exp9-0001 is not confirmed: diverged with seed 1" in lines
+    check_schema(summarise(state, experiment(), {}))
 
 
 def test_a_lead_within_the_noise_is_called_that() -> None:

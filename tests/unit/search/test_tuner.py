@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 from search.events import Decided, Ended, Reported, TrialStarted
@@ -5,8 +6,10 @@ from search.halving import Decision
 from search.state import SearchState, TrialState, replay
 from search.study import Study
 from search.tuner import _decisions, _reconcile, is_complete, with_rungs
+from spaces.experiment import BudgetConfig
 from spaces.load import load_experiment
 from spaces.override import override
+from tests.unit.search.recorded import confirmed_search, experiment, small_search
 from train_fn.report import Evaluation, Outcome, Report
 
 EVALUATION = Evaluation(2.0, 0.1, (2.0, 2.0), (3, 3), 0.1)
@@ -19,15 +22,30 @@ def test_trials_are_evaluated_at_the_rungs_and_where_the_user_asked() -> None:
 
 
 def test_a_search_is_complete_when_enough_trials_ended_by_themselves() -> None:
-    def state(*statuses: str) -> SearchState:
+    def state(*statuses: str, search: str = "finished") -> SearchState:
         return SearchState(
-            trials={i: TrialState(i, {}, {}, 0.0, status=s) for i, s in enumerate(statuses)}  # type: ignore[arg-type]
+            trials={i: TrialState(i, {}, {}, 0.0, status=s) for i, s in enumerate(statuses)},  # type: ignore[arg-type]
+            status=search,
         )
 
-    assert is_complete(state("finished", "halved"), 2)
-    assert not is_complete(state("finished", "cancelled"), 2)
-    assert not is_complete(state("finished", "failed"), 2)
-    assert not is_complete(state("finished"), 2)
+    two = override(load_experiment("exp4", "laptop"), ["budget.trials=2", "confirm.top=0"])
+    assert is_complete(state("finished", "halved"), two)
+    assert not is_complete(state("finished", "halved", search="running"), two), (
+        "it crashed at the last moment"
+    )
+    assert not is_complete(state("finished", "cancelled"), two)
+    assert not is_complete(state("finished", "failed"), two)
+    assert not is_complete(state("finished"), two)
+
+
+def test_a_search_is_complete_when_its_best_trials_are_confirmed() -> None:
+    small = replace(experiment(), budget=BudgetConfig(trials=4))
+    whole = replay(confirmed_search(2.5, 2.9, 2.6, 2.8))
+    assert is_complete(whole, small)
+    assert not is_complete(replay(small_search()), small)
+    assert is_complete(replay(small_search()), override(small, ["confirm.top=0"]))
+    assert not is_complete(whole, override(small, ["confirm.seeds=3"]))
+    assert not is_complete(whole, override(small, ["budget.trials=5"]))
 
 
 def reported(trial: int, tokens: int) -> Reported:

@@ -1,0 +1,42 @@
+"""Which runs with other seeds a search needs before it calls a trial the best."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from search.standing import ranked
+from search.state import SearchState, repeats
+from search.study import MAX_ATTEMPTS
+from spaces.experiment import ConfirmConfig
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """A run of a trial's values with another seed."""
+
+    confirms: int
+    seed: int
+
+
+def wanted(state: SearchState, confirm: ConfirmConfig) -> list[Repeat]:
+    """List the runs that confirm the best trials as they stand, each trial's first seed before its second.
+
+    Args:
+        state: A search whose trials are over: before that the best ones are not known.
+        confirm: How many of the finished trials, and with how many seeds beside their own.
+    """
+    top = [trial for trial in ranked(state) if trial.status == "finished"][: confirm.top]
+    return [Repeat(t.trial, t.seed + more) for more in range(1, confirm.seeds + 1) for t in top]
+
+
+def missing(state: SearchState, confirm: ConfirmConfig) -> list[Repeat]:
+    """List the wanted runs that have not ended by themselves; one that failed too often is given up."""
+    failed: Counter[Repeat] = Counter()
+    over: set[Repeat] = set()
+    for trial in repeats(state):
+        assert trial.confirms is not None
+        repeat = Repeat(trial.confirms, trial.seed)
+        if trial.status == "failed":
+            failed[repeat] += 1
+        elif trial.status not in ("running", "cancelled"):
+            over.add(repeat)
+    return [one for one in wanted(state, confirm) if one not in over and failed[one] < MAX_ATTEMPTS]

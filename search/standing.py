@@ -1,0 +1,69 @@
+"""Which trial of a search is the best so far."""
+
+from collections.abc import Iterator
+
+from search.state import SearchState, TrialState, repeats, tried
+from train_fn.confirmation import Candidate, Confirmation, SeedRun, confirmation
+
+
+def ranked(state: SearchState) -> list[TrialState]:
+    """List the trials that may be the best one by their own last eval NLL, best first.
+
+    Finished trials come before all others: an NLL taken after fewer tokens is no fair comparison. Diverged,
+    overflowing and failed trials are never among them, and neither are runs that confirm a trial. Of equals
+    the one with fewer tokens, then the one with the lower number, comes first.
+    """
+    return sorted(_sound(state), key=_rank)
+
+
+def best(state: SearchState) -> TrialState | None:
+    """Return the best trial, None when none qualifies.
+
+    That is the first of `ranked`, or the one that other seeds decided for (`train_fn.confirmation`).
+    """
+    found = confirmed(state)
+    if found is not None:
+        return state.trials[found.best]
+    return min(_sound(state), key=_rank, default=None)
+
+
+def new_best(before: SearchState, after: SearchState) -> bool:
+    """Tell whether the best trial is another one, or the same with another eval NLL."""
+    old, new = best(before), best(after)
+    if new is None:
+        return False
+    return old is None or (old.trial, old.eval_nll) != (new.trial, new.eval_nll)
+
+
+def confirmed(state: SearchState) -> Confirmation | None:
+    """Return what other seeds said of the best trials, None as long as they have not said anything."""
+    again: dict[int, list[TrialState]] = {}
+    for trial in repeats(state):
+        assert trial.confirms is not None
+        again.setdefault(trial.confirms, []).append(trial)
+    if not again:
+        return None
+    finished = [
+        trial for trial in ranked(state) if trial.status == "finished" and trial.last_eval is not None
+    ]
+    return confirmation(
+        [
+            Candidate(trial.trial, _run(trial), tuple(map(_run, again.get(trial.trial, ()))))
+            for trial in finished
+        ]
+    )
+
+
+def _run(trial: TrialState) -> SeedRun:
+    troubles = trial.spikes + trial.overflow_steps
+    return SeedRun(trial.seed, trial.status, trial.last_eval, troubles, trial.train_s)
+
+
+def _sound(state: SearchState) -> Iterator[TrialState]:
+    statuses = ("finished", "running", "halved", "cancelled")
+    return (t for t in tried(state) if t.status in statuses and t.eval_nll is not None)
+
+
+def _rank(trial: TrialState) -> tuple[bool, float, int, int]:
+    assert trial.eval_nll is not None
+    return trial.status != "finished", trial.eval_nll, trial.tokens_seen, trial.trial

@@ -1,0 +1,54 @@
+from dataclasses import replace
+
+from search.confirming import Repeat, missing, wanted
+from search.events import Ended, Event
+from search.state import replay
+from spaces.experiment import ConfirmConfig
+from tests.unit.search.recorded import (
+    a_repeat,
+    confirmed_search,
+    outcome,
+    search_started,
+    small_search,
+    trial_started,
+)
+
+TWO = ConfirmConfig(top=2, seeds=2)
+ALL = [Repeat(1, 1), Repeat(0, 1), Repeat(1, 2), Repeat(0, 2)]
+
+
+def test_the_best_finished_trials_are_wanted_again_each_with_its_own_seeds() -> None:
+    state = replay(small_search())
+    assert wanted(state, TWO) == missing(state, TWO) == ALL
+    assert wanted(state, ConfirmConfig(top=9, seeds=1)) == [Repeat(1, 1), Repeat(0, 1)], "two finished"
+    assert wanted(state, ConfirmConfig(top=0)) == []
+
+
+def test_seeds_count_on_from_that_of_the_trial() -> None:
+    events: list[Event] = [search_started(), trial_started(1001.0, 0, seed=40), *a_repeat(1, 0, 41, 2.0)]
+    events.insert(2, Ended(1002.0, outcome(0, "finished", 4000, 2.0)))
+    state = replay(events)
+    assert wanted(state, TWO) == [Repeat(0, 41), Repeat(0, 42)]
+    assert missing(state, TWO) == [Repeat(0, 42)]
+
+
+def test_what_ended_by_itself_is_not_missing_whatever_its_end() -> None:
+    events = [*small_search()[:-1], *a_repeat(4, 1, 1, None, "diverged"), *a_repeat(5, 0, 2, 2.9)]
+    events += a_repeat(6, 1, 2, 2.9, "cancelled")
+    events.append(trial_started(1200.0, 7, confirms=0, seed=1))
+    assert missing(replay(events), TWO) == [Repeat(0, 1), Repeat(1, 2)]
+
+
+def test_a_repeat_that_failed_twice_is_given_up() -> None:
+    once = [*small_search()[:-1], *a_repeat(4, 1, 1, None, "failed")]
+    assert missing(replay(once), TWO) == ALL
+    assert missing(replay([*once, *a_repeat(5, 1, 1, None, "failed")]), TWO) == ALL[1:]
+
+
+def test_more_seeds_or_trials_leave_what_was_done() -> None:
+    state = replay(confirmed_search(2.5, 2.9, 2.6, 2.8))
+    assert missing(state, TWO) == []
+    assert missing(state, replace(TWO, seeds=3)) == [Repeat(1, 3), Repeat(0, 3)]
+    events = [*confirmed_search(2.5, 2.9, 2.6, 2.8)[:-1], trial_started(1300.0, 8)]
+    more = replay([*events, *a_repeat(8, 8, 0, 2.0)[1:]])
+    assert missing(more, TWO) == [Repeat(8, 1), Repeat(8, 2)], "of the new best; those of the second stand"
