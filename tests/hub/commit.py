@@ -20,9 +20,7 @@ def preupload(site: Site, request: Request, body: bytes, repository: Repository,
     answers = [
         {
             "path": each["path"],
-            "uploadMode": "lfs"
-            if each["size"] > REGULAR_LIMIT_BYTES or is_large(each["path"], patterns)
-            else "regular",
+            "uploadMode": _mode(each["path"], each["size"], patterns),
             "shouldIgnore": False,
             "oid": _content_id(files[each["path"]]) if each["path"] in files else None,
         }
@@ -50,6 +48,10 @@ def commit(site: Site, request: Request, body: bytes, repository: Repository, re
     oid = repository.commit(revision, head, changes, message, site.user)
     url = f"{site.endpoint}/{repository.repo_id}/commit/{oid}"
     return as_json({"success": True, "commitOid": oid, "commitUrl": url, "hookOutput": ""})
+
+
+def _mode(path: str, size_bytes: int, patterns: list[str]) -> str:
+    return "lfs" if size_bytes > REGULAR_LIMIT_BYTES or is_large(path, patterns) else "regular"
 
 
 def _change(repository: Repository, key: str, value: dict[str, Any]) -> Write | Remove:

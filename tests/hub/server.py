@@ -3,7 +3,7 @@
 import re
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -94,7 +94,10 @@ class HubServer:
         self.failures.add(match, Failure(status, headers or {}, message), times)
 
     def drop_next(self, match: str, *, after_bytes: int, times: int = 1) -> None:
-        """Close the connection after so many bytes of the body of the next requests that match."""
+        """Close the connection after so many bytes of the body of the next requests that match.
+
+        The client's uploads try again by themselves after 1, 2, 4, 8 and 8 seconds.
+        """
         self.drops.add(match, after_bytes, times)
 
     def lose_reply_next(self, match: str, times: int = 1) -> None:
@@ -148,7 +151,10 @@ class Listener(ThreadingHTTPServer):
             close(connection)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        self.hub.errors.append(exception())
+        error = exception()
+        if isinstance(error, ConnectionError):
+            return  # The client went away: no fault of the server.
+        self.hub.errors.append(error)
         super().handle_error(request, client_address)
 
 
@@ -200,7 +206,7 @@ class Handler(BaseHTTPRequestHandler):
             return bytes(body), False
         return bytes(body), drop_after is None
 
-    def _pieces(self) -> Any:
+    def _pieces(self) -> Iterator[bytes]:
         """Yield the body as it comes, whether its length or its chunks are announced (RFC 9112)."""
         if self.headers.get("Transfer-Encoding") != "chunked":
             yield from self._exactly(int(self.headers.get("Content-Length", 0)))
@@ -210,7 +216,7 @@ class Handler(BaseHTTPRequestHandler):
             self.rfile.readline()
         self.rfile.readline()
 
-    def _exactly(self, size: int) -> Any:
+    def _exactly(self, size: int) -> Iterator[bytes]:
         while size:
             piece = self.rfile.read1(min(size, 1 << 16))
             if not piece:
@@ -229,12 +235,9 @@ class Handler(BaseHTTPRequestHandler):
     def _send(self, reply: Reply) -> None:
         try:
             self.send_response(reply.status)
-            for name, value in {
-                **reply.headers,
-                "Content-Length": len(reply.body),
-                "Connection": "close",
-            }.items():
-                self.send_header(name, str(value))
+            framing = {"Content-Length": str(len(reply.body)), "Connection": "close"}
+            for name, value in {**reply.headers, **framing}.items():
+                self.send_header(name, value)
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(reply.body)

@@ -5,18 +5,14 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from huggingface_hub import (
-    CommitOperationAdd,
-    HfApi,
-)
-from huggingface_hub.errors import (
-    HfHubHTTPError,
-    RepositoryNotFoundError,
-)
+from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
 from tests.hub.client import TEXT, WEIGHTS, add, head, sha256, status_of
 from tests.hub.fixture import ORG, READ_TOKEN, REPO_ID, USER
+from tests.hub.protocol import Refusal
 from tests.hub.server import HubServer
+from tests.hub.store import Write
 
 
 def test_a_part_with_wrong_content_is_refused_when_the_parts_are_joined(
@@ -49,6 +45,16 @@ def test_a_branch_that_moves_just_before_the_commit_is_not_overwritten(
     with pytest.raises(HfHubHTTPError, match=r"A commit has happened since"):
         add(hub_api, {"ours.txt": TEXT}, parent_commit=parent)
     assert set(hub_api.list_repo_files(hub_repo, revision="dev")) == {".gitattributes", "theirs.txt"}
+
+
+def test_git_itself_refuses_to_move_a_branch_that_is_elsewhere(
+    hub: HubServer, hub_api: HfApi, hub_repo: str
+) -> None:
+    parent = head(hub_api)
+    made = add(hub_api, {"a.txt": TEXT})
+    with pytest.raises(Refusal, match="A commit has happened since"):
+        hub.repository(hub_repo).commit("dev", parent, [Write("late.txt", TEXT)], "Too late", USER)
+    assert head(hub_api) == made.oid
 
 
 def test_a_read_token_reads_and_is_forbidden_to_write(hub: HubServer, hub_repo: str) -> None:
@@ -131,9 +137,7 @@ def test_an_upload_cut_in_the_middle_resumes_without_what_had_arrived_whole(
     files = {"one.safetensors": first, "two.safetensors": second}
     address = f"PUT /storage/{hub_repo}/{sha256(second)}"
     hub.drop_next(address, after_bytes=1_000_000)
-    hub.before_next(
-        address, lambda: hub.fail_next(address, status=403)
-    )  # The client's own second try ends it.
+    hub.fail_next(address, status=403)  # Ends the client's own second try, a second later.
     with pytest.raises(RuntimeError, match=r"two.safetensors"):
         add(hub_api, files, num_threads=1)
     cut, refused = hub.seen(address)
