@@ -103,9 +103,13 @@ def models_of(
             f"{search.name} has no finished trial to listen to ({state}); run `python -m search.run "
             f"{search.name}` until one has finished"
         )
+    return (*base_model(search), *((trial.id, str(trial_weights(search, trial))) for trial in chosen))
+
+
+def base_model(search: SearchRecord) -> tuple[tuple[str, str], ...]:
+    """Return the base model's name and where it lies; nothing for random weights, which say nothing."""
     base = search.experiment["base"]["model"]
-    first = [(BASE, str(base["path"]))] if base["init"] == "pretrained" else []
-    return (*first, *((trial.id, str(trial_weights(search, trial))) for trial in chosen))
+    return ((BASE, str(base["path"])),) if base["init"] == "pretrained" else ()
 
 
 def measure(

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from analysis.rank import answer
@@ -34,10 +33,10 @@ def choose_candidate(search: SearchRecord, wanted: int | None) -> TrialRecord:
                 f"`python -m search.run {search.name}`"
             )
         return best
-    named = next((trial for trial in search.trials if trial.number == wanted), None)
+    named = next((trial for trial in search.tried if trial.number == wanted), None)
     if named is None or named.status != "finished":
-        done = ", ".join(str(trial.number) for trial in search.trials if trial.status == "finished")
-        what = f"is {named.status}" if named is not None else "does not exist"
+        done = ", ".join(str(trial.number) for trial in search.tried if trial.status == "finished")
+        what = f"is {named.status}" if named is not None else "is no trial of its own"
         raise InputError(f"--trial {wanted} {what}; finished are {done or 'none'}")
     return named
 
@@ -50,9 +49,8 @@ def settings_of(search: SearchRecord, changes: Sequence[str]) -> tuple[Promotion
     Raises:
         InputError: A change names no field of them, or breaks a rule.
     """
-    made: dict[str, Any] = {
-        group: kind(**search.experiment.get(group, {})) for group, kind in GROUPS.items()
-    }  # only what is written in the ledger; nothing else is looked up
+    said = search.experiment
+    made: dict[str, Any] = {g: kind(**said[g]) if g in said else kind() for g, kind in GROUPS.items()}
     for change in changes:
         path, equals, text = change.partition("=")
         group, _, name = path.strip().partition(".")
@@ -62,17 +60,3 @@ def settings_of(search: SearchRecord, changes: Sequence[str]) -> tuple[Promotion
         kind = field_type(made[group], name)
         made[group] = dataclasses.replace(made[group], **{name: parse(text.strip(), kind, path.strip())})
     return made["promotion"], made["behaviour"]
-
-
-def weights_of(search: SearchRecord, trial: TrialRecord) -> Path:
-    """Return the folder of a trial's weights, also after the storage folder was moved.
-
-    Raises:
-        InputError: The weights are gone.
-    """
-    known = [search.folder / "trials" / f"{trial.number:04d}" / "weights"]
-    known += [Path(trial.checkpoint)] if trial.checkpoint else []
-    for folder in known:
-        if (folder / "config.json").is_file():
-            return folder
-    raise InputError(f"the weights of {trial.id} are gone (looked in {known[0]}); run the search again")

@@ -7,6 +7,7 @@ token.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from analysis.behaviour_records import Estimate
 from analysis.rank import Lead, paired_lead
 from analysis.records import SearchRecord, TrialRecord
 from spaces.promotion import PromotionConfig
@@ -34,15 +35,6 @@ class Check:
     bound: str
     passed: bool | None
     """None when it cannot be asked; `measured` then says why."""
-
-
-@dataclass(frozen=True)
-class Range:
-    """A figure of behaviour with its 95% interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 def passed(checks: Sequence[Check]) -> bool:
@@ -76,18 +68,18 @@ def nll_checks(
     return [agrees, _lead_check(what, paired_lead(sent, search.base), rules)]
 
 
-def branch_check(sent: Evaluation, held: Evaluation | None, where: str, rules: PromotionConfig) -> Check:
+def branch_check(sent: Evaluation, held: Evaluation | str, where: str, rules: PromotionConfig) -> Check:
     """Ask whether the candidate is better than what the branch holds.
 
     Args:
         sent: Evaluation of the files to be sent.
-        held: Evaluation of the branch's model on the same examples; None when it holds none.
+        held: Evaluation of the branch's model on the same examples, or why there is nothing to compare with.
         where: `org/name@dev`.
         rules: The bounds.
     """
     what = f"eval NLL below {where}"
-    if held is None:
-        return Check(what, "it holds no model yet", _clearly(rules), None)
+    if isinstance(held, str):
+        return Check(what, held, _clearly(rules), None)
     return _lead_check(what, paired_lead(sent, held), rules)
 
 
@@ -113,7 +105,7 @@ def seeds_check(search: SearchRecord, repeats: Sequence[TrialRecord], rules: Pro
     return Check(what, told + (f", {lost} not finished" if lost else ""), bound, len(below) >= asked)
 
 
-def behaviour_checks(figures: Mapping[str, Range | None], rules: PromotionConfig) -> list[Check]:
+def behaviour_checks(figures: Mapping[str, Estimate | None], rules: PromotionConfig) -> list[Check]:
     """Ask whether the model behaves, by the figures of its replies."""
     return [
         _within("reply length over the references'", figures["length_ratio"], rules.min_length_ratio,
@@ -175,14 +167,14 @@ def _broken_check(data: DataReport) -> Check:
     return Check("lines that could not be read", f"{broken:,}", "none", broken == 0)
 
 
-def _attentive(figure: Range | None, least: float) -> Check:
+def _attentive(figure: Estimate | None, least: float) -> Check:
     what, bound = "listens to the prompt", f"interval above {least:g}"
     if figure is None:
         return _not_asked(what, bound)
     return Check(what, _text(figure), bound, figure.low > least)
 
 
-def _within(what: str, figure: Range | None, low: float | None = None, high: float | None = None) -> Check:
+def _within(what: str, figure: Estimate | None, low: float | None = None, high: float | None = None) -> Check:
     """Ask whether a mean lies within its bounds."""
     bounds = [f"at least {low:g}" if low is not None else "", f"at most {high:g}" if high is not None else ""]
     bound = ", ".join(text for text in bounds if text)
@@ -196,5 +188,5 @@ def _not_asked(what: str, bound: str) -> Check:
     return Check(what, "the held-out prompts cannot show it", bound, None)
 
 
-def _text(figure: Range) -> str:
+def _text(figure: Estimate) -> str:
     return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"

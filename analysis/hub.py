@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.promotion import RECORD_NAME, WEIGHTS, PromotionRecord, read_record
+from analysis.promotion import RECORD_NAME, WEIGHTS, PromotionRecord, read_record, weight_hashes
 from train_fn.errors import InputError
 
 _BRANCH = re.compile(r"(?!.*(?:\.\.|//|@\{|\.lock$|[/.]$))[A-Za-z0-9_][A-Za-z0-9_./-]{0,200}")
@@ -57,6 +57,10 @@ class Held:
     def has_model(self) -> bool:
         """Whether there are weights on the branch."""
         return any(Path(file.path).suffix in WEIGHTS for file in self.files)
+
+    def holds(self, package: Path) -> bool:
+        """Whether the branch holds a promotion of these very weights."""
+        return self.record is not None and self.record.weights == weight_hashes(package)
 
 
 def check_target(repo: str, branch: str) -> Target:
@@ -156,16 +160,21 @@ def refusals(target: Target) -> Iterator[None]:
 
     try:
         yield
+    except InputError:
+        raise
     except LocalTokenNotFoundError as error:
         raise InputError(
             "there is no token for the Hub; log in with `hf auth login`, or set HF_TOKEN"
         ) from error
-    except HfHubHTTPError as error:
-        raise InputError(_told(target, error.response.status_code, str(error))) from error
-    except (HTTPError, LocalEntryNotFoundError, ConnectionError) as error:
+    except (HTTPError, LocalEntryNotFoundError, ConnectionError, RuntimeError, ValueError) as error:
+        # An upload that fails is a RuntimeError, or a ValueError, with the refusal behind it.
+        known = [one for one in (error, error.__cause__) if isinstance(one, HTTPError)]
+        cause = known[0] if known else error
+        if isinstance(cause, HfHubHTTPError):
+            raise InputError(_told(target, cause.response.status_code, str(cause))) from error
         raise InputError(
-            f"the Hub does not answer ({type(error).__name__}); nothing was changed on {target}; "
-            "run the same command again, what has arrived is not sent twice"
+            f"the Hub does not answer as it should ({type(cause).__name__}); run the same command again: it "
+            f"looks what {target} holds, and what has arrived is not sent twice"
         ) from error
 
 

@@ -4,6 +4,7 @@ Everything large is uploaded before the commit, and the Hub takes the commit onl
 looked at: whatever is interrupted leaves the branch as it was, and what has arrived is not sent again.
 """
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,24 +45,35 @@ def send(held: Held, folder: Path, message: str) -> str:
         return _commit(api, target, head, parent, [*additions, *stale], message)
 
 
-def restore(held: Held, message: str) -> str:
-    """Give the branch the files of its previous promotion and return the commit.
+def previous_of(held: Held) -> str:
+    """Return the commit of the promotion before the one that a branch holds.
 
     Raises:
-        InputError: There is no previous promotion, or the Hub refuses. The branch is as it was.
+        InputError: The branch holds no promotion, or its first one.
+    """
+    if held.record is None:
+        raise InputError(f"{held.target} holds no promotion; there is nothing to roll back")
+    if held.record.previous is None:
+        raise InputError(
+            f"{held.target} holds {held.record.trial}, its first promotion; there is none to go back to"
+        )
+    return held.record.previous
+
+
+def restore(held: Held, previous: str, message: str) -> str:
+    """Give the branch the files of an earlier commit and return the new one.
+
+    Raises:
+        InputError: The Hub refuses or does not answer, or the branch moved. It is as it was.
     """
     from huggingface_hub import CommitOperationCopy, CommitOperationDelete, HfApi
 
-    target, record = held.target, held.record
-    if record is None:
-        raise InputError(f"{target} holds no promotion; there is nothing to roll back")
-    if record.previous is None:
-        raise InputError(f"{record.trial} is the first promotion of {target}; there is none before it")
+    target = held.target
     with refusals(target):
-        before = list_files(target, record.previous)
+        before = list_files(target, previous)
         now = {file.path: file for file in held.files}
         copies = [
-            CommitOperationCopy(file.path, file.path, src_revision=record.previous)
+            CommitOperationCopy(file.path, file.path, src_revision=previous)
             for file in before
             if file.path not in now or now[file.path].blob_id != file.blob_id
         ]
@@ -153,7 +165,13 @@ def _heads(api: "HfApi", held: Held) -> tuple[str | None, str]:
 def _commit(
     api: "HfApi", target: Target, head: str | None, parent: str, operations: list[object], message: str
 ) -> str:
-    """Commit on top of `parent`. A branch that was made for it goes again when the commit fails."""
+    """Commit on top of `parent`. A branch that was made for it goes again when the commit fails.
+
+    When the answer is lost, the branch itself says whether the commit arrived: the Hub took it only on top of
+    `parent`, with our message.
+    """
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError
+
     if head is None:
         api.create_branch(target.repo, branch=target.branch, revision=parent)
     try:
@@ -164,9 +182,14 @@ def _commit(
             revision=target.branch,
             parent_commit=parent,
         )
-    except BaseException:
+    except HTTPError as error:
+        if not isinstance(error, HfHubHTTPError):
+            newest, *older = api.list_repo_commits(target.repo, revision=target.branch)
+            if older and older[0].commit_id == parent and newest.title == message:
+                return str(newest.commit_id)
         if head is None:
-            api.delete_branch(target.repo, branch=target.branch)
+            with suppress(HTTPError):  # the first error is the one to tell
+                api.delete_branch(target.repo, branch=target.branch)
         raise
     return str(done.oid)
 

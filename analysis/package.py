@@ -11,6 +11,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from transformers import logging as transformers_logging
 
+from analysis.promotion import WEIGHTS, sha256_of
 from spaces.promotion import BehaviourConfig, PromotionConfig
 from train_fn.errors import InputError
 
@@ -45,6 +46,7 @@ def write_package(weights: Path, folder: Path, rules: PromotionConfig, sampling:
     else:
         _write_model(weights, partial, rules)
         generation_config(tokenizer, sampling).save_pretrained(partial)
+    _keep_times(folder, partial)
     shutil.rmtree(folder, ignore_errors=True)
     partial.replace(folder)
 
@@ -77,6 +79,14 @@ def adapter_base(weights: Path) -> str:
             "set promotion.adapter=false"
         )
     return str(json.loads(file.read_text())["base_model_name_or_path"])
+
+
+def _keep_times(before: Path, now: Path) -> None:
+    """Give weights that are what they were the times they had: large files are known by them."""
+    for file in now.iterdir():
+        old = before / file.name
+        if file.suffix in WEIGHTS and old.is_file() and sha256_of(old) == sha256_of(file):
+            shutil.copystat(old, file)
 
 
 def _copy_adapter(weights: Path, folder: Path) -> None:

@@ -57,3 +57,11 @@ def git_blob_id(file: Path) -> str:
     """Return the id that git, and so the Hub, gives a file's content."""
     content = file.read_bytes()
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+def size_text(size: int) -> str:
+    """Write a file's size: `812 B`, `3.9 MB`, `4.98 GB`."""
+    for unit, bytes_of, digits in (("GB", 1e9, 2), ("MB", 1e6, 1), ("kB", 1e3, 1)):
+        if size >= bytes_of:
+            return f"{size / bytes_of:.{digits}f} {unit}"
+    return f"{size} B"

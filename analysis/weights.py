@@ -7,6 +7,9 @@ from analysis.records import SearchRecord, TrialRecord
 from train_fn.bundled_path import bundled_folder
 from train_fn.errors import InputError
 
+WHOLE = 2**28
+"""Bytes of a file that is read to be known."""
+
 
 def trial_weights(search: SearchRecord, trial: TrialRecord) -> Path:
     """Return the folder with the weights of a finished trial, as `transformers` loads it.
@@ -31,7 +34,7 @@ def trial_weights(search: SearchRecord, trial: TrialRecord) -> Path:
 
 
 def weights_key(source: str, gguf_file: str = "") -> str:
-    """Return a hash that changes when the files of a model change: their names, sizes and times.
+    """Return a hash that changes when the files of a model change: their content, or of large ones the time.
 
     Args:
         source: `bundled`, a folder, or a Hub id, which is known by its name alone.
@@ -41,6 +44,7 @@ def weights_key(source: str, gguf_file: str = "") -> str:
     digest = hashlib.blake2b(f"{source if not folder.is_dir() else ''} {gguf_file}".encode(), digest_size=8)
     if folder.is_dir():
         for file in sorted(path for path in folder.iterdir() if path.is_file()):
-            about = file.stat()
-            digest.update(f"\n{file.name} {about.st_size} {about.st_mtime_ns}".encode())
+            size = file.stat().st_size
+            digest.update(f"\n{file.name} {size}".encode())
+            digest.update(file.read_bytes() if size <= WHOLE else str(file.stat().st_mtime_ns).encode())
     return digest.hexdigest()

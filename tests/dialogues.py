@@ -21,3 +21,17 @@ def write_dialogues(file: Path) -> Path:
                 )
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return file
+
+
+def write_real_dialogues(file: Path, conversations: int = 300) -> Path:
+    """Write human conversations of `chitchat-dataset` as a user's own JSONL; return the file."""
+    import chitchat_dataset
+
+    lines = []
+    for conversation in list(chitchat_dataset.Dataset().values())[:conversations]:
+        turns = [" ".join(message["text"] for message in turn) for turn in conversation["messages"]]
+        roles = ("user", "assistant")
+        messages = [{"role": roles[i % 2], "content": text} for i, text in enumerate(turns) if text]
+        lines.append(json.dumps({"messages": messages}) + "\n")
+    file.write_text("".join(lines))
+    return file

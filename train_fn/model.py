@@ -19,6 +19,7 @@ from train_fn.attention import PACKED, register
 from train_fn.bundled_path import bundled_folder
 from train_fn.config import LoraConfig, ModelConfig, TrainConfig, check
 from train_fn.errors import InputError
+from train_fn.model_files import is_hub_id
 
 ARCHITECTURES = (
     "gemma",
@@ -58,7 +59,7 @@ def load_base(config: ModelConfig, seed: int = 0, cache_dir: Path | None = None)
         InputError: The model cannot be read, or its architecture cannot be packed.
     """
     path = str(bundled_folder()) if config.path == "bundled" else config.path
-    if not Path(path).exists() and (path.startswith((".", "/", "~")) or path.count("/") != 1):
+    if not Path(path).exists() and not is_hub_id(path):
         raise InputError(f"model.path = {config.path!r} is no folder; give a folder, a Hub id or 'bundled'")
     gguf = {"gguf_file": config.gguf_file} if config.gguf_file else {}
     try:

@@ -10,6 +10,11 @@ from train_fn.errors import InputError
 _GGUF_MAGIC = b"GGUF"
 
 
+def is_hub_id(path: str) -> bool:
+    """Return whether a model's path is an id on the Hub, `owner/name`, and no folder here."""
+    return path.count("/") == 1 and not path.startswith((".", "/", "~")) and not Path(path).exists()
+
+
 def check_model_files(config: ModelConfig) -> None:
     """Refuse a local model whose files are missing or cut short. A model on the Hub is not looked at.
 
@@ -18,7 +23,7 @@ def check_model_files(config: ModelConfig) -> None:
     """
     folder = bundled_folder() if config.path == "bundled" else Path(config.path)
     if not folder.is_dir():
-        if config.path.count("/") == 1 and not config.path.startswith((".", "/", "~")):
+        if is_hub_id(config.path):
             return
         raise InputError(f"model.path = {config.path!r} is no folder; give a folder, a Hub id or 'bundled'")
     if config.gguf_file:

@@ -10,6 +10,7 @@ from train_fn.bundled_path import bundled_folder
 from train_fn.config import ModelConfig, PromptFormat
 from train_fn.errors import InputError
 from train_fn.formats import Example
+from train_fn.model_files import is_hub_id
 
 END_OF_TEXT = "<|endoftext|>"
 PADDING = "<|padding|>"
@@ -31,7 +32,7 @@ def load_tokenizer(path: str, gguf_file: str = "") -> Any:
     folder = str(bundled_folder()) if path == "bundled" else path
     gguf = {"gguf_file": gguf_file} if gguf_file else {}
     is_local = Path(folder).exists()
-    if not is_local and (folder.startswith((".", "/", "~")) or folder.count("/") != 1):
+    if not is_local and not is_hub_id(folder):
         raise InputError(f"model.path = {path!r} is no folder; give a folder, a Hub id or 'bundled'")
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=is_local, **gguf)

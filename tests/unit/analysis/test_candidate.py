@@ -1,9 +1,8 @@
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from analysis.candidate import choose_candidate, settings_of, weights_of
+from analysis.candidate import choose_candidate, settings_of
 from analysis.rank import answer
 from analysis.records import SearchRecord
 from spaces.promotion import BehaviourConfig, PromotionConfig
@@ -32,7 +31,7 @@ def test_a_trial_that_did_not_finish_cannot_be_named(search: SearchRecord) -> No
     halved = next(t for t in search.trials if t.status == "halved")
     with pytest.raises(InputError, match=rf"--trial {halved.number} is halved; finished are \d"):
         choose_candidate(search, halved.number)
-    with pytest.raises(InputError, match="--trial 999 does not exist"):
+    with pytest.raises(InputError, match="--trial 999 is no trial of its own"):
         choose_candidate(search, 999)
 
 
@@ -58,16 +57,3 @@ def test_bounds_are_the_experiments_with_the_changes_of_the_command(search: Sear
 def test_other_changes_are_one_line(search: SearchRecord, change: str, told: str) -> None:
     with pytest.raises(InputError, match=told):
         settings_of(search, [change])
-
-
-def test_weights_are_found_where_they_were_written_and_where_the_folder_was_moved(
-    search: SearchRecord, tmp_path: Path
-) -> None:
-    trial = replace(choose_candidate(search, None), checkpoint=str(tmp_path / "old"))
-    moved = replace(search, folder=tmp_path / "new")
-    with pytest.raises(InputError, match="are gone"):
-        weights_of(moved, trial)
-    for folder in (tmp_path / "old", tmp_path / "new" / "trials" / f"{trial.number:04d}" / "weights"):
-        folder.mkdir(parents=True)
-        (folder / "config.json").write_text("{}")
-        assert weights_of(moved, trial) == folder

@@ -2,9 +2,9 @@ from dataclasses import replace
 
 import pytest
 
+from analysis.behaviour_records import Estimate
 from analysis.gate import (
     Check,
-    Range,
     behaviour_checks,
     branch_check,
     data_checks,
@@ -19,16 +19,16 @@ from train_fn.report import Evaluation
 
 RULES = PromotionConfig()
 GOOD = {
-    "length_ratio": Range(1.0, 0.9, 1.1),
-    "attentiveness": Range(0.4, 0.3, 0.5),
+    "length_ratio": Estimate(1.0, 0.9, 1.1, 9),
+    "attentiveness": Estimate(0.4, 0.3, 0.5, 9),
     "persona_adherence_plain": None,
     "persona_adherence_wpp": None,
-    "repetition": Range(0.02, 0.0, 0.05),
-    "leaked": Range(0.0, 0.0, 0.05),
-    "unbalanced": Range(0.0, 0.0, 0.05),
+    "repetition": Estimate(0.02, 0.0, 0.05, 9),
+    "leaked": Estimate(0.0, 0.0, 0.05, 9),
+    "unbalanced": Estimate(0.0, 0.0, 0.05, 9),
     "language_drift": None,
-    "ended": Range(0.9, 0.8, 1.0),
-    "train_minus_eval": Range(-0.1, -0.2, 0.0),
+    "ended": Estimate(0.9, 0.8, 1.0, 9),
+    "train_minus_eval": Estimate(-0.1, -0.2, 0.0, 9),
 }
 
 
@@ -78,7 +78,8 @@ def test_the_branch_has_to_be_beaten_by_more_than_noise(search: SearchRecord) ->
     assert branch_check(mine, shifted(mine, 0.5), "o/n@dev", RULES).passed is True
     assert branch_check(mine, shifted(mine, -0.01), "o/n@dev", RULES).passed is False
     assert branch_check(mine, mine, "o/n@dev", RULES).passed is False
-    assert branch_check(mine, None, "o/n@dev", RULES).passed is None
+    nothing = branch_check(mine, "it holds no model yet", "o/n@dev", RULES)
+    assert (nothing.passed, nothing.measured) == (None, "it holds no model yet")
 
 
 def test_other_seeds_must_have_finished_below_the_base_model(search: SearchRecord) -> None:
@@ -105,19 +106,19 @@ def test_good_behaviour_passes_and_what_cannot_be_shown_is_not_asked() -> None:
 @pytest.mark.parametrize(
     ("figure", "value"),
     [
-        ("length_ratio", Range(0.3, 0.2, 0.4)),
-        ("length_ratio", Range(3.0, 2.0, 4.0)),
-        ("attentiveness", Range(0.1, -0.1, 0.3)),
-        ("persona_adherence_plain", Range(-0.1, -0.3, 0.1)),
-        ("repetition", Range(0.5, 0.4, 0.6)),
-        ("leaked", Range(0.2, 0.1, 0.3)),
-        ("unbalanced", Range(0.2, 0.1, 0.3)),
-        ("language_drift", Range(0.2, 0.1, 0.3)),
-        ("ended", Range(0.3, 0.2, 0.4)),
-        ("train_minus_eval", Range(-0.9, -1.0, -0.8)),
+        ("length_ratio", Estimate(0.3, 0.2, 0.4, 9)),
+        ("length_ratio", Estimate(3.0, 2.0, 4.0, 9)),
+        ("attentiveness", Estimate(0.1, -0.1, 0.3, 9)),
+        ("persona_adherence_plain", Estimate(-0.1, -0.3, 0.1, 9)),
+        ("repetition", Estimate(0.5, 0.4, 0.6, 9)),
+        ("leaked", Estimate(0.2, 0.1, 0.3, 9)),
+        ("unbalanced", Estimate(0.2, 0.1, 0.3, 9)),
+        ("language_drift", Estimate(0.2, 0.1, 0.3, 9)),
+        ("ended", Estimate(0.3, 0.2, 0.4, 9)),
+        ("train_minus_eval", Estimate(-0.9, -1.0, -0.8, 9)),
     ],
 )
-def test_each_bound_closes_the_gate_alone(figure: str, value: Range) -> None:
+def test_each_bound_closes_the_gate_alone(figure: str, value: Estimate) -> None:
     assert len(failed(behaviour_checks({**GOOD, figure: value}, RULES))) == 1
 
 

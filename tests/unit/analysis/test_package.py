@@ -79,7 +79,7 @@ def test_a_weight_beyond_fp16_is_refused_and_nothing_is_left_in_its_place(tmp_pa
 
 
 def test_a_trial_without_lora_has_no_adapter(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="was not trained with LoRA; set promotion.adapter=false"):
+    with pytest.raises(InputError, match=r"was not trained with LoRA; set promotion\.adapter=false"):
         adapter_base(bundled_folder())
     with pytest.raises(InputError, match="was not trained with LoRA"):
         write_package(bundled_folder(), tmp_path / "sent", replace(RULES, adapter=True), SAMPLING)

@@ -1,0 +1,68 @@
+"""The model a branch holds, judged on the same held-out replies as the one that would replace it."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from analysis.held_out import Pair
+from train_fn.report import Evaluation
+
+
+def evaluate_rival(repo: str, commit: str, ours: str, pairs: Sequence[Pair]) -> Evaluation:
+    """Return the response NLL of a model on the Hub, per token of our tokenizer.
+
+    A model with another tokenizer reads the same texts; the NLL of a whole reply is then divided by our
+    number of tokens, so that both models are compared by what they think of the same reply.
+
+    Args:
+        repo: `owner/name`.
+        commit: Of that repository.
+        ours: Folder of the model that would replace it.
+        pairs: Held-out examples as our token ids.
+
+    Raises:
+        InputError: The model cannot be read.
+    """
+    from transformers import AutoTokenizer
+
+    from analysis.plain_model import load_plain, response_nll
+
+    theirs = load_plain(repo, revision=commit)
+    tokenizer = AutoTokenizer.from_pretrained(ours)
+    if tokenizer.get_vocab() == theirs.tokenizer.get_vocab():
+        return response_nll(theirs, pairs)
+    judged = response_nll(theirs, [_translated(pair, tokenizer, theirs.tokenizer) for pair in pairs])
+    return per_token(judged, [len(pair.reply) for pair in pairs])
+
+
+def per_token(judged: Evaluation, tokens: Sequence[int]) -> Evaluation:
+    """Return an evaluation whose NLLs are per token of another tokenizer.
+
+    Args:
+        judged: Evaluation per token of its own.
+        tokens: Tokens of each reply by the other tokenizer.
+    """
+    from train_fn.ratio import ratio_estimate
+
+    own = np.array(judged.example_tokens, np.int64)
+    sums = np.array(judged.example_nll, np.float64) * own
+    sizes = np.array(tokens, np.int64)
+    mean, stderr = ratio_estimate(sums, sizes)
+    return dataclasses.replace(
+        judged,
+        nll=mean,
+        stderr=stderr,
+        example_nll=tuple((sums / np.maximum(sizes, 1)).tolist()),
+        example_tokens=tuple(tokens),
+    )
+
+
+def _translated(pair: Pair, ours: Any, theirs: Any) -> Pair:
+    end = theirs.eos_token_id
+    prompt, reply = (
+        theirs(ours.decode(ids, skip_special_tokens=True), add_special_tokens=False).input_ids
+        for ids in (pair.prompt, pair.reply)
+    )
+    return Pair(pair.id, np.array(prompt, np.int32), np.array([*reply, end], np.int32))
