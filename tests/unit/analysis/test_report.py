@@ -13,6 +13,8 @@ from tests.unit.analysis.written import keep_lines
 from train_fn.errors import InputError
 
 HEAVY = ("ray", "torch", "deepspeed", "mlflow", "optuna", "bokeh", "numpy", "transformers")
+WITH_TORCH = ("plain_model", "package")
+"""Modules that others import inside functions only."""
 MODULES = sorted(Path(analysis.__file__).parent.glob("*.py"))
 
 
@@ -111,4 +113,17 @@ def test_nothing_here_knows_the_search(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-        assert not any(name.partition(".")[0] in ("search", "ray", "torch", "deepspeed") for name in names)
+        forbidden = {"search", "ray", "deepspeed"}
+        forbidden |= set() if path.stem in WITH_TORCH else {"torch", "transformers", "safetensors"}
+        assert not {name.partition(".")[0] for name in names} & forbidden
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_what_needs_torch_is_imported_inside_functions_only(path: Path) -> None:
+    """At the top of a module it would make every command wait for torch."""
+    heavy = {f"analysis.{name}" for name in WITH_TORCH}
+    for node in ast.parse(path.read_text()).body:
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            names = [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
+        assert path.stem in WITH_TORCH or not set(names) & heavy
