@@ -68,7 +68,7 @@ def test_what_a_laptop_reads_in_a_second_loads_nothing_heavy(statement: str) -> 
 
 
 def test_analysis_never_loads_the_search() -> None:
-    assert "search" not in loaded("import analysis.report, analysis.behaviour, analysis.plain_model")
+    assert "search" not in loaded("import analysis.report, analysis.behaviour")
 
 
 def test_the_driver_of_a_search_needs_no_torch() -> None:
