@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from analysis.behaviour_records import FINAL, Behaviour
 from analysis.gate import Check, behaviour_checks, branch_check, data_checks, nll_checks, seeds_check
@@ -70,10 +71,13 @@ def audition(
     say(f"writing {package}")
     write_package(weights, package, rules, sampling)
     pairs = read_held_out(search, storage).pairs
-    sent = response_nll(load_plain(str(package)), pairs)
+    plain = load_plain(str(package))
+    sent = response_nll(plain, pairs)
+    tokenizer = plain.tokenizer
+    del plain  # two models at once are one too many for a GPU
     checks = nll_checks(search, trial, sent, rules)
     if held is not None:
-        checks.append(_against_branch(held, package, sent, pairs, rules, say))
+        checks.append(_against_branch(held, package, sent, tokenizer, pairs, rules, say))
     repeats = [other for other in search.trials if other.confirms == trial.number]
     checks.append(seeds_check(search, repeats, rules))
     models = (*base_model(search), (FINAL, str(package)))
@@ -135,6 +139,7 @@ def _against_branch(
     held: Held,
     package: Path,
     sent: Evaluation,
+    tokenizer: Any,
     pairs: Sequence[Pair],
     rules: PromotionConfig,
     say: Callable[[str], None],
@@ -147,7 +152,8 @@ def _against_branch(
     if held.head is None or not held.has_model:
         return branch_check(sent, "it holds no model yet", where, rules)
     say(f"evaluating what {where} holds")
-    return branch_check(sent, evaluate_rival(held.target.repo, held.head, str(package), pairs), where, rules)
+    rival = evaluate_rival(held.target.repo, held.head, tokenizer, pairs)
+    return branch_check(sent, rival, where, rules)
 
 
 def _previous(held: Held | None, package: Path) -> str | None:

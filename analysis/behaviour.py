@@ -6,21 +6,23 @@ replies are kept in `<storage>/exp4/behaviour.json`; the report shows them.
 """
 
 import argparse
-import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.behaviour_records import (
     BASE,
     Behaviour,
+    Estimate,
+    Exchange,
     Listened,
     read_listened,
     settings_of,
     write_listened,
 )
-from analysis.commands import run_command
+from analysis.commands import prepare_environment, run_command
 from analysis.rank import ranked
 from analysis.records import SearchRecord
 from analysis.runs import read_search
@@ -35,8 +37,6 @@ if TYPE_CHECKING:
 
 SHOWN = 3
 """Exchanges that the terminal shows."""
-ENVIRONMENT = {"TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error"}
-# For the entry point to put into the environment before transformers is imported, where the user set nothing.
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -45,8 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     search = read_search(args.storage, args.experiment)
     settings = settings_of(search)
     models = models_of(search, settings.trials, args.trials)
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    prepare_environment()
     measured = measure(search, args.storage, models, settings, print)
     from analysis.behaviour_table import print_behaviour
     from analysis.table import make_console
@@ -139,8 +138,7 @@ def measure(
     held: HeldOut | None = None
     result = []
     for name, source in models:
-        gguf_file = str(search.experiment["base"]["model"]["gguf_file"]) if name == BASE else ""
-        key, began = weights_key(source, gguf_file), time.monotonic()
+        key, began = weights_key(source, _gguf_file(search, name)), time.monotonic()
         one = listened.model(name)
         if one is not None and one.weights_key == key:
             say(f"{name}: measured before")
@@ -149,7 +147,7 @@ def measure(
                 from analysis.held_out import read_held_out
 
                 held = read_held_out(search, storage, settings.seed)
-            one = _measured(search, (name, source, key, gguf_file), held, settings)
+            one = Behaviour(name, source, key, *_measured(search, name, source, held, settings))
             listened = listened.with_model(one)
             write_listened(search.folder, listened)  # at once: what is measured stays, whatever comes next
             say(f"{name}: measured in {seconds_text(time.monotonic() - began)}")
@@ -158,16 +156,13 @@ def measure(
 
 
 def _measured(
-    search: SearchRecord, about: tuple[str, str, str, str], held: "HeldOut", settings: BehaviourConfig
-) -> Behaviour:
-    """Load one model and measure it; the model is gone from memory when this returns."""
-    from dataclasses import replace
-
+    search: SearchRecord, name: str, source: str, held: "HeldOut", settings: BehaviourConfig
+) -> tuple[dict[str, Estimate | None], tuple[Exchange, ...]]:
+    """Load one model and return its figures and exchanges; it is gone from memory when this returns."""
     from analysis import behaviour_figures as figures
     from analysis.speech import speech_rules
 
-    name, source, key, gguf_file = about
-    model, special = _model(source, gguf_file, settings)
+    model, special = _model(source, _gguf_file(search, name), settings)
     rules = speech_rules(search)
     rules = replace(rules, markers=(*rules.markers, *special))
     exchanges, ended = figures.converse(
@@ -175,7 +170,12 @@ def _measured(
     )
     found = figures.likelihood_figures(model, held, settings.seed)
     found |= figures.speech_figures(exchanges, ended, rules, settings.seed)
-    return Behaviour(name, source, key, found, exchanges)
+    return found, exchanges
+
+
+def _gguf_file(search: SearchRecord, name: str) -> str:
+    """Return the GGUF file of a model; trials are written as safetensors whatever they began from."""
+    return str(search.experiment["base"]["model"]["gguf_file"]) if name == BASE else ""
 
 
 def _model(source: str, gguf_file: str, settings: BehaviourConfig) -> "tuple[Model, tuple[str, ...]]":

@@ -88,7 +88,7 @@ class Cell:
 
     value: str
     interval: str
-    n: int
+    """With the number of replies judged, where not all could be."""
     verdict: Verdict
     """Against the base model, or of the length against the references, where the intervals leave no doubt."""
     low: float
@@ -184,14 +184,13 @@ def _row(kind: _Kind, models: Sequence[Behaviour], base: Behaviour | None, refer
         if figure is None
         else Cell(
             value=_text(figure.value, kind),
-            interval=f"{_text(figure.low, kind)} to {_text(figure.high, kind)}",
-            n=figure.n,
+            interval=_interval(kind, figure, len(model.exchanges)),
             verdict=_verdict(kind, figure, standard),
             low=(figure.low - low) / width,
             middle=(figure.value - low) / width,
             high=(figure.high - low) / width,
         )
-        for figure in figures
+        for model, figure in zip(models, figures, strict=True)
     )
     return Row(kind.name, kind.label, kind.told, cells, reference)
 
@@ -221,6 +220,11 @@ def _reference(name: str, exchanges: Sequence[Exchange], rules: SpeechRules) -> 
         return ""
     kind = next(kind for kind in KINDS if kind.name == name)
     return _text(sum(measures[name](one) for one in exchanges) / len(exchanges), kind)
+
+
+def _interval(kind: _Kind, figure: Estimate, replies: int) -> str:
+    told = f"{_text(figure.low, kind)} to {_text(figure.high, kind)}"
+    return f"{told}, of {figure.n}" if figure.n < replies else told
 
 
 def _text(value: float, kind: _Kind) -> str:

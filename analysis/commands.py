@@ -1,11 +1,23 @@
 """What every command of this package shares: how it ends, and how an error looks."""
 
+import os
 import sys
 from collections.abc import Callable
 
 from train_fn.errors import InputError
 
 EXIT_INPUT, EXIT_INTERRUPTED = 2, 130
+
+
+def prepare_environment() -> None:
+    """Set what torch and transformers read from the environment, unless the user already did.
+
+    Must run before either is imported.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # two threads on two busy cores took five times as long
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 
 def run_command(main: Callable[[], int]) -> None:

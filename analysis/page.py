@@ -11,6 +11,8 @@ from markupsafe import Markup
 
 from analysis import canvas, draw
 from analysis.answer import Told, tell
+from analysis.behaviour_records import Listened
+from analysis.behaviour_view import BehaviourView, command, view
 from analysis.compare import Comparison, Row, objectives
 from analysis.curves import Curves, confirms_text, curves, group_of
 from analysis.figures import (
@@ -53,9 +55,16 @@ class Content:
     timing: Timing
     objectives: tuple[Row, ...]
     comparison: Comparison | None
+    behaviour: BehaviourView | None
 
 
-def compute(search: SearchRecord, found: Answer, comparison: Comparison | None, now: float) -> Content:
+def compute(
+    search: SearchRecord,
+    found: Answer,
+    comparison: Comparison | None,
+    now: float,
+    listened: Listened | None = None,
+) -> Content:
     """Compute what the page shows.
 
     Args:
@@ -63,6 +72,7 @@ def compute(search: SearchRecord, found: Answer, comparison: Comparison | None, 
         found: What `rank.answer` decided.
         comparison: With other searches, if any were named.
         now: Seconds since the epoch.
+        listened: How its models behave, if that was measured.
     """
     return Content(
         search=search,
@@ -75,6 +85,7 @@ def compute(search: SearchRecord, found: Answer, comparison: Comparison | None, 
         timing=timing(search),
         objectives=objectives(search),
         comparison=comparison,
+        behaviour=view(search, listened) if listened is not None and listened.models else None,
     )
 
 
@@ -161,6 +172,8 @@ def _values(content: Content) -> dict[str, Any]:
         "timing": content.timing,
         "objectives": content.objectives,
         "comparison": content.comparison,
+        "behaviour": content.behaviour,
+        "behaviour_command": command(search, "behaviour"),
         "sections": _sections(content),
         "series": [(line.trial.id, canvas.SERIES[i % len(canvas.SERIES)]) for i, line in enumerate(lines)],
         "best_config": flatten(best.config) if best is not None else [],
@@ -187,6 +200,7 @@ def _sections(content: Content) -> list[tuple[str, str]]:
         ("importance", "What mattered"),
         ("rungs", "Rungs"),
         ("trials", "Trials"),
+        ("behaviour", "Behaviour"),
         *([("objectives", "Objectives")] if content.objectives else []),
         ("time", "Time"),
         ("data", "Data"),

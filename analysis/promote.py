@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from analysis.candidate import choose_candidate, settings_of
-from analysis.commands import run_command
+from analysis.commands import prepare_environment, run_command
 from analysis.gate import passed
 from analysis.hub import Held, Target, check_rights, check_target, look
 from analysis.mlflow_link import ENVIRONMENT
@@ -40,6 +40,7 @@ class Job:
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit code: 0 done, 3 the gate is closed."""
     args = _parser().parse_args(argv)
+    prepare_environment()
     for name, value in {**ENVIRONMENT, "HF_HUB_DISABLE_TELEMETRY": "1"}.items():
         os.environ.setdefault(name, value)
     search = read_search(args.storage, args.experiment)

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from analysis.answer import tell
+from analysis.behaviour_records import Listened, read_listened
 from analysis.commands import run_command
 from analysis.compare import Comparison, compare
 from analysis.figures import ladder
@@ -32,9 +33,10 @@ def main(argv: list[str] | None = None) -> int:
     for search in searches:
         _check_shown(search)
     found, comparison = answer(searches[0]), compare(searches) if len(searches) > 1 else None
-    _print_table(searches[0], found, comparison)
+    listened = read_listened(searches[0].folder)
+    _print_table(searches[0], found, comparison, listened)
     sys.stdout.flush()
-    _make_page(args, searches[0], found, comparison)
+    _make_page(args, searches[0], found, comparison, listened)
     return 0
 
 
@@ -62,20 +64,27 @@ def _check_shown(search: SearchRecord) -> None:
         )
 
 
-def _print_table(search: SearchRecord, found: Answer, comparison: Comparison | None) -> None:
+def _print_table(
+    search: SearchRecord, found: Answer, comparison: Comparison | None, listened: Listened | None
+) -> None:
     from analysis.table import make_console, print_report
 
     told = tell(search, found, time.time())
-    print_report(make_console(), search, found, told, ladder(search, found.best).rungs, comparison)
+    rungs = ladder(search, found.best).rungs
+    print_report(make_console(), search, found, told, rungs, comparison, listened)
 
 
 def _make_page(
-    args: argparse.Namespace, search: SearchRecord, found: Answer, comparison: Comparison | None
+    args: argparse.Namespace,
+    search: SearchRecord,
+    found: Answer,
+    comparison: Comparison | None,
+    listened: Listened | None,
 ) -> None:
     from analysis import page  # the plotting library takes a second to import
 
     now = time.time()
-    text = page.render(page.compute(search, found, comparison, now), now)
+    text = page.render(page.compute(search, found, comparison, now, listened), now)
     path = args.html or search.folder / PAGE_NAME
     try:
         page.write_page(path, text)

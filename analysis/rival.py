@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from analysis.held_out import Pair
+from train_fn.ratio import ratio_estimate
 from train_fn.report import Evaluation
 
 
-def evaluate_rival(repo: str, commit: str, ours: str, pairs: Sequence[Pair]) -> Evaluation:
+def evaluate_rival(repo: str, commit: str, tokenizer: Any, pairs: Sequence[Pair]) -> Evaluation:
     """Return the response NLL of a model on the Hub, per token of our tokenizer.
 
     A model with another tokenizer reads the same texts; the NLL of a whole reply is then divided by our
@@ -19,18 +20,15 @@ def evaluate_rival(repo: str, commit: str, ours: str, pairs: Sequence[Pair]) -> 
     Args:
         repo: `owner/name`.
         commit: Of that repository.
-        ours: Folder of the model that would replace it.
+        tokenizer: Of the model that would replace it.
         pairs: Held-out examples as our token ids.
 
     Raises:
         InputError: The model cannot be read.
     """
-    from transformers import AutoTokenizer
-
     from analysis.plain_model import load_plain, response_nll
 
     theirs = load_plain(repo, revision=commit)
-    tokenizer = AutoTokenizer.from_pretrained(ours)
     if tokenizer.get_vocab() == theirs.tokenizer.get_vocab():
         return response_nll(theirs, pairs)
     judged = response_nll(theirs, [_translated(pair, tokenizer, theirs.tokenizer) for pair in pairs])
@@ -44,8 +42,6 @@ def per_token(judged: Evaluation, tokens: Sequence[int]) -> Evaluation:
         judged: Evaluation per token of its own.
         tokens: Tokens of each reply by the other tokenizer.
     """
-    from train_fn.ratio import ratio_estimate
-
     own = np.array(judged.example_tokens, np.int64)
     sums = np.array(judged.example_nll, np.float64) * own
     sizes = np.array(tokens, np.int64)

@@ -7,6 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.answer import Told
+from analysis.behaviour_records import Listened
+from analysis.behaviour_view import command, headline
 from analysis.compare import Comparison, Row
 from analysis.curves import confirms_text
 from analysis.figures import Rung
@@ -35,6 +37,7 @@ def print_report(
     told: Told,
     rungs: Sequence[Rung],
     comparison: Comparison | None,
+    listened: Listened | None = None,
 ) -> None:
     """Print the answer, the trials, the rungs and the comparison."""
     counts = ", ".join(f"{number} {status}" for status, number in found.counts)
@@ -53,6 +56,7 @@ def print_report(
     console.print(f"  saved: {told.saved}")
     if found.best is not None:
         console.print(f"  weights: {found.best.checkpoint or 'none kept'}", soft_wrap=True)
+        console.print(f"  behaviour: {behaviour_line(search, found.best, listened)}")
     for caution in told.cautions:
         console.print(Text(f"  note: {caution}", style="yellow"))
     console.print()
@@ -97,6 +101,12 @@ def trial_table(search: SearchRecord, found: Answer) -> Table:
             Text(f"{confirms_text(trial)}: {trial.reason}" if trial.confirms is not None else trial.reason),
         )
     return table
+
+
+def behaviour_line(search: SearchRecord, best: TrialRecord, listened: Listened | None) -> str:
+    """Say in one line how the best trial speaks, or which command finds out."""
+    one = None if listened is None else listened.model(best.id)
+    return f"not measured; `{command(search, 'behaviour')}`" if one is None else headline(one)
 
 
 def comparison_table(rows: Sequence[Row], what: str) -> Table:

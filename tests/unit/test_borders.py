@@ -60,6 +60,7 @@ def loaded(statement: str) -> set[str]:
         "import spaces.load, spaces.override, spaces.exp4",
         "import train_fn.config, train_fn.report, train_fn.curve, train_fn.doom",
         "import analysis.report",
+        "import analysis.behaviour, analysis.behaviour_figures, analysis.behaviour_table, analysis.held_out",
     ],
 )
 def test_what_a_laptop_reads_in_a_second_loads_nothing_heavy(statement: str) -> None:
@@ -67,7 +68,7 @@ def test_what_a_laptop_reads_in_a_second_loads_nothing_heavy(statement: str) -> 
 
 
 def test_analysis_never_loads_the_search() -> None:
-    assert "search" not in loaded("import analysis.report")
+    assert "search" not in loaded("import analysis.report, analysis.behaviour")
 
 
 def test_the_driver_of_a_search_needs_no_torch() -> None:

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from analysis.behaviour_records import FIGURES, Behaviour, Estimate, Exchange, Listened
 from analysis.compare import compare
 from analysis.page import Content, compute, flatten, render, write_page
 from analysis.rank import answer
 from analysis.records import SearchRecord
 from analysis.runs import read_search
+from spaces.promotion import BehaviourConfig
 from tests.unit.analysis.conftest import with_trials
 from tests.unit.analysis.written import experiment, write_search
 
@@ -88,6 +90,21 @@ def test_objectives_have_a_section_of_their_own(tmp_path: Path, html: str) -> No
     search = read_search(tmp_path, "exp7")
     assert 'id="objectives"' in render(compute(search, answer(search), None, NOW), NOW)
     assert 'id="objectives"' not in html
+
+
+def test_behaviour_is_shown_side_by_side_and_escaped(search: SearchRecord, html: str) -> None:
+    assert "has not been measured: <code>python -m analysis.behaviour exp9" in html
+    talk = (Exchange(EVIL, EVIL, EVIL, EVIL, EVIL),)
+    figures = dict.fromkeys(FIGURES) | {"leaked": Estimate(0.5, 0.25, 0.75, 1)}
+    models = tuple(Behaviour(name, EVIL, "key", figures, talk) for name in ("base", "exp9-0001", EVIL))
+    listened = Listened(BehaviourConfig(), "data-1", models)
+    text = render(compute(search, answer(search), None, NOW, listened), NOW)
+    assert "has not been measured" not in text
+    assert "<b>50%</b>" in text
+    assert "25% to 75%" in text
+    assert "exp9-0001</b>" in text
+    assert "<script>alert" not in text
+    assert "<img" not in shown(text)
 
 
 def test_a_search_of_which_little_is_known_has_a_page(search: SearchRecord, tmp_path: Path) -> None:

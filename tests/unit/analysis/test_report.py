@@ -8,13 +8,24 @@ import pytest
 
 import analysis
 from analysis import report
+from analysis.behaviour_records import (
+    FIGURES,
+    Behaviour,
+    Estimate,
+    Exchange,
+    Listened,
+    write_listened,
+)
 from analysis.commands import run_command
+from analysis.rank import answer
+from analysis.runs import read_search
+from spaces.promotion import BehaviourConfig
 from tests.unit.analysis.written import keep_lines
 from train_fn.errors import InputError
 
 HEAVY = ("ray", "torch", "deepspeed", "mlflow", "optuna", "bokeh", "numpy", "transformers")
-MODELS = {"plain_model", "package"}
-"""Modules that load models: they are imported inside functions only."""
+WITH_TORCH = ("plain_model", "package")
+"""Modules that others import inside functions only."""
 MODULES = sorted(Path(analysis.__file__).parent.glob("*.py"))
 
 
@@ -32,6 +43,24 @@ def test_one_command_prints_the_table_and_writes_the_page(
     assert f"page: {folder / 'report.html'}" in out
     assert "MLflow" not in out
     assert (folder / "report.html").read_text().startswith("<!doctype html>")
+
+
+def test_behaviour_that_was_measured_is_on_the_page_and_one_line_of_the_table(
+    storage: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = copy(storage, tmp_path)
+    words = ["exp9", "--storage", str(tmp_path), "--no-mlflow"]
+    report.main(words)
+    plain = " ".join(capsys.readouterr().out.split())
+    assert f"behaviour: not measured; `python -m analysis.behaviour exp9 --storage {tmp_path}`" in plain
+    best = answer(read_search(tmp_path, "exp9")).best
+    assert best is not None
+    figures = dict.fromkeys(FIGURES) | {"leaked": Estimate(0.5, 0.25, 0.75, 1)}
+    spoken = Behaviour(best.id, "folder", "key", figures, (Exchange("a:1#0", "hi", "yes", "maybe", "no"),))
+    write_listened(folder, Listened(BehaviourConfig(), "data-1", (spoken,)))
+    report.main(words)
+    assert f"behaviour: {best.id}: leaked markers 50%" in capsys.readouterr().out
+    assert "25% to 75%" in (folder / "report.html").read_text()
 
 
 def test_the_page_can_go_elsewhere_and_mlflow_that_is_not_there_is_one_line(
@@ -110,8 +139,20 @@ def test_the_table_needs_nothing_heavy() -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
 def test_nothing_here_knows_the_search(path: Path) -> None:
-    forbidden = {"search", "ray", "deepspeed"} | (set() if path.stem in MODELS else {"torch"})
     for node in ast.walk(ast.parse(path.read_text())):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-        assert not any(name.partition(".")[0] in forbidden for name in names)
+        forbidden = {"search", "ray", "deepspeed"}
+        forbidden |= set() if path.stem in WITH_TORCH else {"torch", "transformers", "safetensors"}
+        assert not {name.partition(".")[0] for name in names} & forbidden
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_what_needs_torch_is_imported_inside_functions_only(path: Path) -> None:
+    """At the top of a module it would make every command wait for torch."""
+    heavy = {f"analysis.{name}" for name in WITH_TORCH}
+    for node in ast.parse(path.read_text()).body:
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            names = [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
+        assert path.stem in WITH_TORCH or not set(names) & heavy
