@@ -99,6 +99,11 @@ def test_the_time_left_counts_whole_runs_for_what_is_to_confirm() -> None:
     speed = 11_000 / (state.last_time - 1001.0)
     assert seconds_left(state, FOUR, state.last_time) == 0
     assert seconds_left(state, confirming, state.last_time) == pytest.approx(2 * MAX_TOKENS / speed)
+    many = replace(FOUR, confirm=ConfirmConfig(top=9, seeds=1))
+    assert seconds_left(state, many, state.last_time) == pytest.approx(2 * MAX_TOKENS / speed), "two finished"
+    early = seconds_left(replay(small_search()[:-4]), many, state.last_time)
+    assert early is not None
+    assert early > 9 * MAX_TOKENS / speed
 
 
 @pytest.mark.parametrize(

@@ -122,5 +122,10 @@ def test_saving_and_restoring_are_harmless(tmp_path: Path) -> None:
 
 def test_tune_can_put_it_away_whatever_it_asks_for_repeats(tmp_path: Path) -> None:
     lock = threading.RLock()
-    searcher = StudySearcher(Study.open(EXPERIMENT, tmp_path), 1, lambda: [] if lock else [])
+
+    def repeats() -> list[Repeat]:
+        with lock:
+            return []
+
+    searcher = StudySearcher(Study.open(EXPERIMENT, tmp_path), 1, repeats)
     assert isinstance(cloudpickle.loads(cloudpickle.dumps(searcher)), StudySearcher)
