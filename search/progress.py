@@ -120,7 +120,7 @@ def event_lines(name: str, before: SearchState, after: SearchState, event: Event
             if trial.confirms is not None and trial.eval_nll is not None
             else ""
         )
-        yield f"{_who(name, trial)} {trial.status} at {seen} tokens{nll}: {trial.reason}"
+        yield f"{_who(name, trial)} {trial.status} at {seen} tokens: {trial.reason}"
     top = best(after)
     if isinstance(event, Ended | Reported) and top is not None and new_best(before, after):
         yield f"best so far: {_best_text(name, top)}"

@@ -84,7 +84,7 @@ def test_confirming_is_told_apart_from_searching() -> None:
     events = [*small_search()[:-1], *a_repeat(4, confirms=1, seed=1, nll=2.6)]
     assert lines_of(events)[-2:] == [
         "confirming: exp9-0004 (exp9-0001 with seed 1)",
-        "exp9-0004 (exp9-0001 with seed 1) finished at 4.0k tokens, eval NLL 2.6000: finished again",
+        "exp9-0004 (exp9-0001 with seed 1) finished at 4.0k tokens: finished again",
     ]
     events.append(trial_started(1103.0, 5, confirms=0, seed=1))
     state = replay(events)
