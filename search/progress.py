@@ -115,11 +115,6 @@ def event_lines(name: str, before: SearchState, after: SearchState, event: Event
     if isinstance(event, Ended):
         trial = after.trials[event.outcome.trial]
         seen = tokens_text(trial.tokens_seen)
-        nll = (
-            f", eval NLL {trial.eval_nll:.4f}"
-            if trial.confirms is not None and trial.eval_nll is not None
-            else ""
-        )
         yield f"{_who(name, trial)} {trial.status} at {seen} tokens: {trial.reason}"
     top = best(after)
     if isinstance(event, Ended | Reported) and top is not None and new_best(before, after):
