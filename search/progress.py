@@ -109,7 +109,7 @@ def event_lines(name: str, before: SearchState, after: SearchState, event: Event
     """Say what an event changed that a reader wants to keep: an end, a restart, a new best trial."""
     if isinstance(event, TrialStarted) and after.trials[event.trial].attempts > 1:
         attempts = after.trials[event.trial].attempts
-        yield f"{trial_id(name, event.trial)} starts again (attempt {attempts})"
+        yield f"{_who(name, after.trials[event.trial])} starts again (attempt {attempts})"
     elif isinstance(event, TrialStarted) and event.confirms is not None:
         yield f"confirming: {_who(name, after.trials[event.trial])}"
     if isinstance(event, Ended):
