@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from search.confirming import wanted
+from search.confirming import missing
 from search.events import Ended, Event, Reported, TrialStarted
 from search.standing import best, new_best
 from search.state import (
@@ -126,7 +126,7 @@ def status_line(state: SearchState, goal: Goal, now: float) -> str:
     started = f"{len(tried(state))} of {goal.trials} trials started{_counts_text(tried(state))}"
     again = repeats(state)
     if again:
-        runs = max(len(again), _repeats_wanted(state, goal))
+        runs = len(again) + _repeats_to_come(state, goal)
         started += f"; confirming: {len(again)} of {runs} runs started{_counts_text(again)}"
     left = seconds_left(state, goal, now)
     time_left = f"about {seconds_text(left)} left" if left is not None else "time left unknown yet"
@@ -159,14 +159,17 @@ def seconds_left(state: SearchState, goal: Goal, now: float) -> float | None:
     coming += usual * max(0, goal.trials - len(tried(state)))
     again = repeats(state)
     coming += sum(max(0, goal.max_tokens - t.tokens_seen) for t in again if t.status == "running")
-    coming += goal.max_tokens * max(0, _repeats_wanted(state, goal) - len(again))
+    coming += goal.max_tokens * _repeats_to_come(state, goal)
     return coming / (tokens / elapsed_s)
 
 
-def _repeats_wanted(state: SearchState, goal: Goal) -> int:
-    """Count the runs that confirm the best: as many as asked for until it is known how many trials finish."""
-    searched = len(tried(state)) >= goal.trials and not any(t.status == "running" for t in tried(state))
-    return len(wanted(state, goal.confirm)) if searched else goal.confirm.top * goal.confirm.seeds
+def _repeats_to_come(state: SearchState, goal: Goal) -> int:
+    """Count the runs that confirm the best and have not started; before the best are known, all asked for."""
+    again = repeats(state)
+    if len(tried(state)) < goal.trials or any(trial.status == "running" for trial in tried(state)):
+        return max(0, goal.confirm.top * goal.confirm.seeds - len(again))
+    running = sum(trial.status == "running" for trial in again)
+    return max(0, len(missing(state, goal.confirm)) - running)
 
 
 def sparkline(values: tuple[float, ...]) -> str:
