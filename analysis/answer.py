@@ -78,9 +78,10 @@ def _verdict(found: Answer) -> str:
         who += f" ({second.status} after {tokens_text(second.tokens_seen)} tokens),"
     if found.over_second is None:
         return f"Not known: {who} was never evaluated after as many tokens."
+    told = f"{lead_text(found.over_second, who)}."
     if found.confirmation is not None and found.confirmation.of(second.number) is not None:
-        who += ", by one run each"
-    return f"{lead_text(found.over_second, who)}."
+        told += " That is one run of each; between the two their other seeds decide."
+    return told
 
 
 def _seeds(search: SearchRecord, found: Answer) -> str:

@@ -93,7 +93,8 @@ def draft(
     most = None if shape is None else _largest(shape, experiment)
     host = None if shape is None or most is None else _host_memory(shape, most, experiment)
     placement = place(experiment.resources, cluster, host)
-    slots = min(experiment.resources.slots or placement.by_memory, experiment.budget.trials)
+    at_once = max(experiment.budget.trials, tokens.confirming)
+    slots = min(experiment.resources.slots or placement.by_memory, at_once)
     model = None
     if shape is not None and most is not None:
         model = _model(shape, most, experiment, cluster, data, tokens, max(slots, 1), storage)

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from search.confirming import wanted
+from search.confirming import missing
 from search.events import Ended, Event, Reported, TrialStarted
 from search.standing import best, new_best
 from search.state import (
@@ -109,18 +109,13 @@ def event_lines(name: str, before: SearchState, after: SearchState, event: Event
     """Say what an event changed that a reader wants to keep: an end, a restart, a new best trial."""
     if isinstance(event, TrialStarted) and after.trials[event.trial].attempts > 1:
         attempts = after.trials[event.trial].attempts
-        yield f"{trial_id(name, event.trial)} starts again (attempt {attempts})"
+        yield f"{_who(name, after.trials[event.trial])} starts again (attempt {attempts})"
     elif isinstance(event, TrialStarted) and event.confirms is not None:
         yield f"confirming: {_who(name, after.trials[event.trial])}"
     if isinstance(event, Ended):
         trial = after.trials[event.outcome.trial]
         seen = tokens_text(trial.tokens_seen)
-        nll = (
-            f", eval NLL {trial.eval_nll:.4f}"
-            if trial.confirms is not None and trial.eval_nll is not None
-            else ""
-        )
-        yield f"{_who(name, trial)} {trial.status} at {seen} tokens{nll}: {trial.reason}"
+        yield f"{_who(name, trial)} {trial.status} at {seen} tokens: {trial.reason}"
     top = best(after)
     if isinstance(event, Ended | Reported) and top is not None and new_best(before, after):
         yield f"best so far: {_best_text(name, top)}"
@@ -131,7 +126,7 @@ def status_line(state: SearchState, goal: Goal, now: float) -> str:
     started = f"{len(tried(state))} of {goal.trials} trials started{_counts_text(tried(state))}"
     again = repeats(state)
     if again:
-        runs = max(len(again), len(wanted(state, goal.confirm)))
+        runs = len(again) + _repeats_to_come(state, goal)
         started += f"; confirming: {len(again)} of {runs} runs started{_counts_text(again)}"
     left = seconds_left(state, goal, now)
     time_left = f"about {seconds_text(left)} left" if left is not None else "time left unknown yet"
@@ -164,8 +159,17 @@ def seconds_left(state: SearchState, goal: Goal, now: float) -> float | None:
     coming += usual * max(0, goal.trials - len(tried(state)))
     again = repeats(state)
     coming += sum(max(0, goal.max_tokens - t.tokens_seen) for t in again if t.status == "running")
-    coming += goal.max_tokens * max(0, goal.confirm.top * goal.confirm.seeds - len(again))
+    coming += goal.max_tokens * _repeats_to_come(state, goal)
     return coming / (tokens / elapsed_s)
+
+
+def _repeats_to_come(state: SearchState, goal: Goal) -> int:
+    """Count the runs that confirm the best and have not started; before the best are known, all asked for."""
+    again = repeats(state)
+    if len(tried(state)) < goal.trials or any(trial.status == "running" for trial in tried(state)):
+        return max(0, goal.confirm.top * goal.confirm.seeds - len(again))
+    running = sum(trial.status == "running" for trial in again)
+    return max(0, len(missing(state, goal.confirm)) - running)
 
 
 def sparkline(values: tuple[float, ...]) -> str:

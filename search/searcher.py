@@ -30,6 +30,10 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._live: dict[str, bool] = {}
         """By Tune's name of a trial, whether it uses the budget."""
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave everything behind: Tune saves its searcher for a restore of its own, which we never use."""
+        return {}
+
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return the next trial: `trial` is its number, `params` its values, `confirms` and `seed` which one
         it runs again with what seed, both None for a trial of its own.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
+from search.confirming import missing
 from search.standing import best, confirmed, ranked
 from search.state import (
     SearchState,
@@ -177,6 +178,9 @@ def closing_lines(state: SearchState, experiment: Experiment, dashboard: str) ->
         lines.append(f"Best trial: {name}, eval NLL {top.eval_nll:.4f}{error} after {seen} tokens")
         lines.append(f"  {params_text(top.params)}")
         lines += [f"  {sentence}" for sentence in why_best(state, top, experiment.name)]
+        to_come = missing(state, experiment.confirm) if len(tried(state)) >= experiment.budget.trials else []
+        if to_come:
+            lines.append(f"  not confirmed yet: {count_text(len(to_come), 'run')} with other seeds to come")
         lines.append(f"  weights: {top.checkpoint or 'none kept'}")
     else:
         lines.append("No trial can be called the best: none was evaluated without diverging or failing.")

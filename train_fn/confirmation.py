@@ -127,7 +127,7 @@ def confirmation(candidates: Sequence[Candidate]) -> Confirmation | None:
     if not judged or judged[0] is not candidates[0]:
         return None
     unstable = tuple(
-        Unstable(one.trial, tuple((run.seed, run.status) for run in one.repeats if _doomed(run)))
+        Unstable(one.trial, tuple((run.seed, run.status) for run in _by_seed(one) if _doomed(run)))
         for one in judged
         if any(_doomed(run) for run in one.repeats)
     )
@@ -203,7 +203,11 @@ def _doomed(run: SeedRun) -> bool:
 
 
 def _runs(one: Candidate) -> list[SeedRun]:
-    return [one.own, *(run for run in one.repeats if run.status == "finished")]
+    return [one.own, *(run for run in _by_seed(one) if run.status == "finished")]
+
+
+def _by_seed(one: Candidate) -> list[SeedRun]:
+    return sorted(one.repeats, key=lambda run: run.seed)
 
 
 def _evaluations(one: Candidate) -> list[Evaluation]:

@@ -16,6 +16,7 @@ SMALL = (
     "optim.effective_batch_size=8",
     "optim.warmup_tokens=0",
     "optim.schedule=constant",
+    "confirm.top=0",
 )
 
 

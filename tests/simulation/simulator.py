@@ -1,17 +1,22 @@
-"""A search with a simulated clock: the real study, halving, curves and doom rules, and nothing else."""
+"""A search with a simulated clock: the real study, halving, curves, doom rules and confirmation."""
 
 import heapq
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from search.confirming import Repeat, wanted
+from search.events import Ended, Event, Reported, TrialStarted
 from search.halving import Decision, Halving
+from search.searcher import StudySearcher
+from search.state import SearchState, replay
+from search.study import Study
 from spaces.experiment import Experiment, ParamValue
 from tests.simulation.world import World
 from train_fn.curve import Curve
 from train_fn.doom import judge
-from train_fn.report import Evaluation, Outcome, Status
+from train_fn.report import Evaluation, Outcome, Report, Status
 
 Params = dict[str, ParamValue]
 SECONDS_PER_TOKEN = 1e-3
@@ -55,6 +60,10 @@ class Simulated:
     params: dict[int, Params] = field(default_factory=dict)
     outcomes: list[Outcome] = field(default_factory=list)
     decisions: list[tuple[Decision, Evaluation]] = field(default_factory=list)
+    evaluations: dict[int, Evaluation] = field(default_factory=dict)
+    """The last one of each trial."""
+    repeats: dict[int, Repeat] = field(default_factory=dict)
+    """Which of the trials run another one again."""
     seconds: float = 0.0
 
     @property
@@ -102,6 +111,38 @@ def simulate(
     return done
 
 
+def confirm(
+    experiment: Experiment, world: World, study: Study, halving: Halving, done: Simulated
+) -> SearchState:
+    """Run the best trials of a search that is over again with other seeds, one after the other."""
+    searcher = StudySearcher(
+        study, experiment.budget.trials, lambda: wanted(known(done, done.outcomes), experiment.confirm)
+    )
+    while isinstance(suggested := searcher.suggest("slot"), dict):
+        number = suggested["trial"]
+        done.params[number] = suggested["params"]
+        done.repeats[number] = Repeat(suggested["confirms"], suggested["seed"])
+        for _ in _trial(experiment, world, halving, study, done, number, done.seconds):
+            pass
+        searcher.on_trial_complete("slot")
+    return known(done, done.outcomes)
+
+
+def known(done: Simulated, arrivals: Sequence[Outcome]) -> SearchState:
+    """Return what a search would know whose trials had ended in this order."""
+    return replay(event for outcome in arrivals for event in _events(done, outcome))
+
+
+def _events(done: Simulated, outcome: Outcome) -> Iterator[Event]:
+    number, repeat = outcome.trial, done.repeats.get(outcome.trial)
+    confirms, seed = (None, 0) if repeat is None else (repeat.confirms, repeat.seed)
+    yield TrialStarted(0.0, number, 0, done.params[number], {"run": {"seed": seed}}, confirms)
+    if number in done.evaluations:
+        figures = (1, 1, 3.0, (), 1e-3, 1.0, 0.0, 0, 0.0, 0, "flat", 1.0, 1.0, 0.0)
+        yield Reported(0.0, Report(number, outcome.tokens_seen, *figures, done.evaluations[number]))
+    yield Ended(0.0, outcome)
+
+
 def _trial(
     experiment: Experiment,
     world: World,
@@ -112,6 +153,7 @@ def _trial(
     began: float,
 ) -> Iterator[float]:
     run, params = experiment.base.run, done.params[number]
+    seed = done.repeats[number].seed if number in done.repeats else 0
     curve, tokens, steps = Curve.fresh(), 0, 0
     evaluations: dict[int, float] = {}
 
@@ -124,7 +166,7 @@ def _trial(
     for window in range(run.max_tokens // run.window_tokens):
         yield began + tokens * SECONDS_PER_TOKEN
         before = tokens
-        for tokens, loss in world.steps(number, params, window):
+        for tokens, loss in world.steps(number, params, window, seed):
             curve.add(tokens, loss, 1.0, 0.0, False)
             steps += 1
         verdict = judge(curve, experiment.base.doom, run.max_tokens)
@@ -133,8 +175,9 @@ def _trial(
         last = window + 1 == run.max_tokens // run.window_tokens
         if last or any(before < rung <= tokens for rung in halving.rungs):
             evaluation = world.evaluate(number, params, tokens)
-            evaluations[tokens] = evaluation.nll
-            decision = halving.decide(number, tokens, evaluation) if not last else None
+            evaluations[tokens], done.evaluations[number] = evaluation.nll, evaluation
+            judged = not last and number not in done.repeats
+            decision = halving.decide(number, tokens, evaluation) if judged else None
             if decision is not None:
                 done.decisions.append((decision, evaluation))
                 if not decision.keep:

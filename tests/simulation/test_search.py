@@ -1,5 +1,6 @@
 """The real study, halving and doom rules on synthetic trials, with a simulated clock."""
 
+import random
 import statistics
 from dataclasses import replace
 from pathlib import Path
@@ -8,10 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from search.confirming import missing, wanted
 from search.halving import Halving
+from search.standing import best, confirmed
+from search.state import SearchState
 from search.study import Study
-from spaces.experiment import HalvingConfig
-from tests.simulation.simulator import RandomProposer, Simulated, simulate
+from spaces.experiment import ConfirmConfig, Experiment, HalvingConfig
+from tests.simulation.simulator import RandomProposer, Simulated, confirm, known, simulate
 from tests.simulation.world import MAX_TOKENS, World, experiment
 
 
@@ -100,8 +104,8 @@ def test_more_slots_make_it_faster_not_different_in_kind() -> None:
 def test_the_study_finds_the_optimum_and_is_told_the_truth(tmp_path: Path) -> None:
     search = study_search(tmp_path, trials=30, seed=0, slots=2)
     world = World(0)
-    best = search.params[search.best.trial]
-    assert abs(world.distance(best)) <= 0.7
+    found = search.params[search.best.trial]
+    assert abs(world.distance(found)) <= 0.7
     assert search.count("halved") >= 5
     assert search.count("diverged") >= 1
     late = [n for n in search.params if n >= 20]
@@ -126,3 +130,53 @@ def test_an_interrupted_search_goes_on_as_if_nothing_had_happened(tmp_path: Path
     assert {**part.params, **rest.params} == whole.params
     assert part.outcomes + rest.outcomes == whole.outcomes
     assert part.decisions + rest.decisions == whole.decisions
+
+
+def confirmed_search(folder: Path, world: World, slots: int = 2) -> tuple[Experiment, Simulated, SearchState]:
+    plan = replace(experiment(16, world.seed), confirm=ConfirmConfig(top=2, seeds=2))
+    study, halving = Study.open(plan, folder), Halving(plan.halving, MAX_TOKENS)
+    search = simulate(plan, world, study, halving, slots)
+    return plan, search, confirm(plan, world, study, halving, search)
+
+
+def test_the_order_of_arrival_changes_neither_who_is_confirmed_nor_the_verdict(tmp_path: Path) -> None:
+    plan, search, state = confirmed_search(tmp_path, World(3))
+    found, asked = confirmed(state), wanted(state, plan.confirm)
+    assert found is not None
+    assert {repeat.confirms for repeat in search.repeats.values()} == {one.trial for one in found.confirmed}
+    assert set(search.repeats.values()) == set(asked)
+    assert len(asked) == 4
+    assert missing(state, plan.confirm) == []
+    for shuffle in range(30):
+        order = random.Random(shuffle).sample(search.outcomes, len(search.outcomes))
+        again = known(search, order)
+        assert wanted(again, plan.confirm) == asked
+        assert confirmed(again) == found
+        assert best(again) == best(state)
+
+
+def test_an_interrupted_confirmation_goes_on_with_what_is_missing(tmp_path: Path) -> None:
+    plan, whole, state = confirmed_search(tmp_path / "whole", World(3), slots=1)
+    few = replace(plan, confirm=replace(plan.confirm, seeds=1))
+    study, halving = Study.open(few, tmp_path / "part"), Halving(plan.halving, MAX_TOKENS)
+    part = simulate(few, World(3), study, halving)
+    confirm(few, World(3), study, halving, part)
+    assert len(part.repeats) == 2
+    resumed = confirm(plan, World(3), Study.open(plan, tmp_path / "part"), halving, part)
+    assert part.repeats == whole.repeats
+    assert confirmed(resumed) == confirmed(state)
+
+
+def test_a_diverging_repeat_is_not_called_confirmed(tmp_path: Path) -> None:
+    _, search, state = confirmed_search(tmp_path, World(3, fragile=True))
+    assert {o.status for o in search.outcomes if o.trial in search.repeats} == {"diverged"}
+    found = confirmed(state)
+    assert found is not None
+    assert found.confirmed == ()
+    assert {one.trial for one in found.unstable} == {repeat.confirms for repeat in search.repeats.values()}
+
+
+def test_a_repeat_is_never_stopped_at_a_rung_and_takes_no_place_there(tmp_path: Path) -> None:
+    _, search, _ = confirmed_search(tmp_path, World(3))
+    assert {o.status for o in search.outcomes if o.trial in search.repeats} == {"finished"}
+    assert not {decision.trial for decision, _ in search.decisions} & search.repeats.keys()

@@ -13,7 +13,14 @@ from functools import cache
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from spaces.experiment import BudgetConfig, Experiment, HalvingConfig, ParamValue, SamplerConfig
+from spaces.experiment import (
+    BudgetConfig,
+    ConfirmConfig,
+    Experiment,
+    HalvingConfig,
+    ParamValue,
+    SamplerConfig,
+)
 from train_fn.config import RunConfig, TrainConfig
 from train_fn.report import Evaluation
 
@@ -33,6 +40,8 @@ class World:
     seed: int = 0
     paired_noise: float = 0.05
     """Standard deviation of an example's NLL from trial to trial, in nats."""
+    fragile: bool = False
+    """Whether every training seed but the first makes the loss jump up."""
 
     def distance(self, params: dict[str, ParamValue]) -> float:
         """Return the decades between a trial's learning rate and the best one for its batch size."""
@@ -52,11 +61,15 @@ class World:
         pace = 0.25 * MAX_TOKENS * 10 ** (0.3 * max(0.0, -distance))
         return floor + (START - floor) * math.exp(-tokens_seen / pace)
 
-    def steps(self, trial: int, params: dict[str, ParamValue], window: int) -> list[tuple[int, float]]:
+    def steps(
+        self, trial: int, params: dict[str, ParamValue], window: int, seed: int = 0
+    ) -> list[tuple[int, float]]:
         """Return `(tokens seen, loss)` of each optimizer step that ends in a window.
 
         The loss is that of the weights before the step.
         """
+        if self.fragile and seed > 0:
+            params = {**params, "optim.lr": 1.0}
         batch = int(params["optim.effective_batch_size"])
         noise = random.Random(f"{self.seed} {trial} {window}")
         per_step = batch * TOKENS_PER_EXAMPLE
@@ -103,5 +116,6 @@ def experiment(trials: int, seed: int = 0, kind: str = "tpe") -> Experiment:
         known_good=({"optim.lr": 1e-4, "optim.effective_batch_size": 16},),
         budget=BudgetConfig(trials=trials),
         halving=HalvingConfig(first_rung_tokens=10_000),
+        confirm=ConfirmConfig(top=0),
         sampler=SamplerConfig(kind=kind, startup_trials=6, seed=seed),  # type: ignore[arg-type]
     )

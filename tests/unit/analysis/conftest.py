@@ -8,6 +8,7 @@ import pytest
 
 from analysis.records import SearchRecord
 from analysis.runs import read_search
+from spaces.experiment import ConfirmConfig
 from tests.unit.analysis.written import experiment, write_search
 
 Change = Callable[..., SearchRecord]
@@ -27,6 +28,16 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def search(storage: Path) -> SearchRecord:
     return read_search(storage, "exp9")
+
+
+@pytest.fixture(scope="session")
+def seeded(tmp_path_factory: pytest.TempPathFactory) -> SearchRecord:
+    """A search of 24 trials of which the best two ran again with two other seeds; nobody writes into it."""
+    folder = tmp_path_factory.mktemp("seeded")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        write_search(folder, experiment("exp9", 24, confirm=ConfirmConfig()))
+    return read_search(folder, "exp9")
 
 
 def with_trials(search: SearchRecord, *numbers: int) -> SearchRecord:

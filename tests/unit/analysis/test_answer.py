@@ -5,12 +5,21 @@ import pytest
 from analysis.answer import lead_text, tell
 from analysis.rank import Lead, answer
 from analysis.records import SearchRecord
+from spaces.words import confirmation_lines
 from tests.unit.analysis.conftest import with_trials
 
 
 def told(search: SearchRecord, age: float = 0.0) -> str:
     words = tell(search, answer(search), search.last_time + age)
-    parts = (words.headline, words.verdict, words.over_base, words.cost, words.saved, *words.cautions)
+    parts = (
+        words.headline,
+        words.verdict,
+        words.seeds,
+        words.over_base,
+        words.cost,
+        words.saved,
+        *words.cautions,
+    )
     return "\n".join(parts)
 
 
@@ -79,3 +88,30 @@ def test_savings_name_both_kinds(search: SearchRecord) -> None:
     counts = dict(answer(search).counts)
     assert f"by halving {counts['halved']} trials" in words
     assert f"by ending {counts['diverged']} doomed trial" in words
+
+
+def test_what_other_seeds_said_is_told_as_the_search_tells_it(seeded: SearchRecord) -> None:
+    found = answer(seeded)
+    assert found.confirmation is not None
+    words = tell(seeded, found, seeded.last_time)
+    first, *_ = confirmation_lines(found.confirmation, "exp9")
+    assert words.seeds.startswith(f"Confirmed with 2 other seeds: {first.partition(': ')[2]}. ")
+    assert "noise of seeds and examples" in words.seeds
+    assert "and of 3 training seeds" in words.cautions[-1]
+    assert "was interrupted after 24 of 24 trials" in told(replace(seeded, status="interrupted"))
+
+
+def test_without_other_seeds_the_answer_says_so(search: SearchRecord, seeded: SearchRecord) -> None:
+    assert "Not confirmed: no other training seed was tried." in told(search)
+    assert "Another training seed, and picking the best of" in told(search)
+    running = [replace(t, status="running") if t.confirms is not None else t for t in seeded.trials]
+    words = told(replace(seeded, trials=tuple(running)))
+    assert "No other seed of" in words
+    assert "has ended yet." in words
+
+
+def test_a_trial_that_diverged_with_another_seed_is_not_called_confirmed(seeded: SearchRecord) -> None:
+    doomed = [replace(t, status="diverged") if t.confirms is not None else t for t in seeded.trials]
+    words = told(replace(seeded, trials=tuple(doomed)))
+    assert "is not confirmed: diverged with seed 1 and diverged with seed 2." in words
+    assert "onfirmed with" not in words

@@ -86,3 +86,13 @@ def test_a_survivor_behind_the_cutoff_was_kept_for_noise() -> None:
     assert not kept_for_noise(decision(3.1, 3.0, False))
     assert not kept_for_noise(decision(2.9, 3.0, True))
     assert not kept_for_noise(decision(2.9, None, True))
+
+
+def test_a_run_that_confirms_a_trial_is_no_second_spot_but_a_line_of_its_own(seeded: SearchRecord) -> None:
+    best = answer(seeded).best
+    drawn = lr_batch_map(seeded, best)
+    assert drawn is not None
+    assert {spot.trial.number for spot in drawn.spots} == {trial.number for trial in seeded.tried}
+    lines = ladder(seeded, best).lines
+    assert {t.number for t in seeded.repeats} <= {line.trial.number for line in lines}
+    assert [line.trial for line in lines if line.group == "best"] == [best]

@@ -52,3 +52,8 @@ def test_the_study_is_only_read(search: SearchRecord, tmp_path: Path) -> None:
     before = (folder / "study.journal").read_bytes()
     importances(replace(search, folder=folder))
     assert (folder / "study.journal").read_bytes() == before
+
+
+def test_runs_that_confirm_a_trial_are_left_out(seeded: SearchRecord, search: SearchRecord) -> None:
+    assert seeded.repeats
+    assert importances(seeded) == importances(search)

@@ -137,3 +137,16 @@ def test_the_page_replaces_the_one_before_as_a_whole(tmp_path: Path) -> None:
 
 def test_nested_values_are_listed_by_path() -> None:
     assert flatten({"a": {"b": 1, "c": {"d": []}}, "e": "f"}) == [("a.b", 1), ("a.c.d", []), ("e", "f")]
+
+
+def test_the_answer_shows_every_seed_and_the_table_marks_what_confirms(seeded: SearchRecord) -> None:
+    found = answer(seeded)
+    text = shown(render(compute(seeded, found, None, NOW), NOW))
+    assert found.confirmation is not None
+    for one in found.confirmation.confirmed:
+        for seed, nll in zip(one.seeds, one.nlls, strict=True):
+            assert f'{nll:.4f} <span class="soft">(seed {seed})</span>' in text
+    assert "<b>24 of 24</b>" in text
+    assert text.count('<span class="tag">confirms</span>') == 4
+    for trial in seeded.repeats:
+        assert f"exp9-{trial.confirms:04d} with seed {trial.seed}: trained its budget" in text

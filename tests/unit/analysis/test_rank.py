@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.rank import Lead, answer, paired_lead, ranked, trial_lead
+from analysis.rank import Lead, answer, confirmed, paired_lead, ranked, standing, trial_lead
 from analysis.records import Scored, SearchRecord
 from tests.unit.analysis.conftest import with_trials
 from tests.unit.analysis.written import BASE_NLL, MAX_TOKENS, evaluation
@@ -137,3 +137,44 @@ def test_gpu_hours_count_every_gpu_of_a_slot(search: SearchRecord) -> None:
     on_gpus = replace(search, experiment={**search.experiment, "resources": resources})
     found = answer(on_gpus)
     assert found.cost.gpu_h == pytest.approx(4 * found.cost.slot_s / 3600)
+
+
+def test_what_confirms_a_trial_is_no_candidate_but_evidence(seeded: SearchRecord) -> None:
+    found = answer(seeded)
+    assert len(seeded.repeats) == 4
+    assert not {trial.number for trial in ranked(seeded.trials)} & {t.number for t in seeded.repeats}
+    assert sum(number for _, number in found.counts) == len(seeded.tried) == 24
+    assert found.confirmation is not None
+    assert [len(one.nlls) for one in found.confirmation.confirmed] == [3, 3]
+    own = seeded.trial(found.confirmation.confirmed[0].trial)
+    assert found.confirmation.confirmed[0].nlls[0] == own.eval_nll
+    assert found.cost.tokens == sum(trial.tokens_seen for trial in seeded.trials)
+
+
+def test_other_seeds_turn_the_answer_around(seeded: SearchRecord) -> None:
+    first, second = ranked(seeded.trials)[:2]
+    worse = [
+        replace(t, evals=stages((MAX_TOKENS, 9.0 + t.seed / 1e3))) if t.confirms == first.number else t
+        for t in seeded.trials
+    ]
+    trials = tuple(worse)
+    found = confirmed(trials)
+    assert found is not None
+    assert [one.trial for one in found.confirmed] == [second.number, first.number]
+    turned = replace(seeded, trials=trials)
+    assert standing(trials, found)[0].number == found.best
+    assert len(standing(trials, found)) == len(ranked(trials))
+    best = answer(turned).best
+    assert best is not None
+    assert best.number == found.best
+
+
+def test_a_trial_that_diverged_with_another_seed_comes_after_the_confirmed_one(seeded: SearchRecord) -> None:
+    first, second, third = (trial.number for trial in ranked(seeded.trials)[:3])
+    trials = [replace(t, status="diverged") if t.confirms == first else t for t in seeded.trials]
+    found = answer(replace(seeded, trials=tuple(trials)))
+    assert found.best is not None
+    assert found.best.number == second
+    order = standing(trials, found.confirmation)
+    assert [trial.number for trial in order[:3]] == [second, first, third]
+    assert first not in [trial.number for trial in found.level]

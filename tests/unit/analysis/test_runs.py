@@ -73,6 +73,27 @@ def test_ranks_and_counts_as_the_search_does(storage: Path, search: SearchRecord
     assert dict(found.counts) == state.counts(state.tried(known))
 
 
+def test_decides_by_other_seeds_as_the_search_does(seeded: SearchRecord) -> None:
+    known = replayed(seeded.folder)
+    found = rank.answer(seeded)
+    top = standing.best(known)
+    assert top is not None
+    assert found.best is not None
+    assert found.best.number == top.trial
+    assert found.confirmation == standing.confirmed(known)
+    again = {(t.number, t.confirms, t.seed) for t in seeded.repeats}
+    assert again == {(t.trial, t.confirms, t.seed) for t in state.repeats(known)}
+    assert [t.spikes for t in seeded.trials] == [t.spikes for _, t in sorted(known.trials.items())]
+    assert dict(found.counts) == state.counts(state.tried(known))
+
+
+def test_a_ledger_from_before_trials_were_confirmed_is_read(copied: Path) -> None:
+    lines = (copied / "events.jsonl").read_text()
+    assert ',"confirms":null' in lines
+    (copied / "events.jsonl").write_text(lines.replace(',"confirms":null', ""))
+    assert {trial.confirms for trial in read_search(copied.parent, "exp9").trials} == {None}
+
+
 def test_reads_the_points_of_every_window(storage: Path, search: SearchRecord) -> None:
     reports = [e.report for e in read_events(storage / "exp9" / "events.jsonl") if isinstance(e, Reported)]
     mine = [report for report in reports if report.trial == 0]

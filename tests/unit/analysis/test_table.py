@@ -60,3 +60,16 @@ def test_all_trials_are_in_order_the_doomed_ones_last(search: SearchRecord) -> N
     order = table_order(search.trials)
     assert sorted(trial.number for trial in order) == [trial.number for trial in search.trials]
     assert order[-1].doomed
+
+
+def test_runs_that_confirm_a_trial_stand_below_it_and_say_so(seeded: SearchRecord) -> None:
+    order = table_order(seeded.trials)
+    assert len(order) == len(seeded.trials)
+    best = answer(seeded).best
+    assert best is not None
+    assert [trial.confirms for trial in order[:3]] == [None, best.number, best.number]
+    text = printed(seeded)
+    assert text.startswith("exp9 (laptop) finished: 24 trials (")
+    assert ", 4 runs to confirm the best\n" in text
+    assert f"{best.id} with seed 1: trained its" in text
+    assert "  seeds: Confirmed with 2 other seeds: " in text

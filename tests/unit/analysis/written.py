@@ -9,6 +9,7 @@ from pathlib import Path
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
+from search.confirming import Repeat, wanted
 from search.events import (
     BaselineMeasured,
     Decided,
@@ -20,12 +21,14 @@ from search.events import (
     TrialStarted,
 )
 from search.halving import Decision, Halving
-from search.ledger import FILE_NAME, Ledger
+from search.ledger import FILE_NAME, Ledger, read_events
+from search.state import SearchState, replay
 from search.study import Study
 from spaces import space
 from spaces.describe import describe
 from spaces.experiment import (
     BudgetConfig,
+    ConfirmConfig,
     Experiment,
     HalvingConfig,
     ParamValue,
@@ -42,11 +45,16 @@ EXAMPLES = 40
 BASE_NLL = 6.0
 START = 1_700_000_000.0
 DOOMED_LR = 1e-2
+SEED_SD = 0.002
 START_UP_S, WINDOW_S, EVAL_S = 1.0, 2.0, 0.5
 
 
 def experiment(
-    name: str = "exp9", trials: int = 12, objectives: bool = False, gpus: float = 0.0
+    name: str = "exp9",
+    trials: int = 12,
+    objectives: bool = False,
+    gpus: float = 0.0,
+    confirm: ConfirmConfig | None = None,
 ) -> Experiment:
     paths: dict[str, BaseDistribution] = {
         "optim.lr": FloatDistribution(1e-6, 1e-1, log=True),
@@ -63,6 +71,7 @@ def experiment(
         budget=BudgetConfig(trials=trials),
         halving=HalvingConfig(first_rung_tokens=FIRST_RUNG),
         sampler=SamplerConfig(kind="random"),
+        confirm=confirm or ConfirmConfig(top=0),
         resources=ResourcesConfig(slots=2, ranks_per_slot=2, gpus_per_rank=gpus),
     )
 
@@ -83,6 +92,7 @@ class Run:
     number: int
     params: Mapping[str, ParamValue]
     points: int
+    repeat: Repeat | None = None
     tokens: int = 0
     steps: int = 0
     spikes: int = 0
@@ -101,7 +111,8 @@ class Run:
         wrong = 0.4 * (math.log10(self.lr) + 3.5) ** 2
         worse = 0.02 * (math.log2(float(self.params["optim.effective_batch_size"])) - 4) ** 2
         worse += 0.3 * (self.params.get("optim.objective") == "clm")
-        return 2.5 + wrong * 0.3 + worse + 3 * math.exp(-self.tokens / 3_000)
+        luck = 0.0 if self.repeat is None else random.Random(self.number).gauss(0, SEED_SD)
+        return 2.5 + wrong * 0.3 + worse + 3 * math.exp(-self.tokens / 3_000) + luck
 
     def window(self) -> Report:
         dice = random.Random(1000 * self.number + self.tokens)
@@ -171,16 +182,29 @@ def write_search(
     ledger.append(BaselineMeasured(START + 0.5, evaluation(BASE_NLL, 9)))
     free = [(START + 1.0, slot) for slot in range(2)]
     running: dict[int, Run] = {}
-    asked, now = 0, START
+    now = START
     while free:
         now, slot = heapq.heappop(free)
         if slot not in running:
-            if asked == about.budget.trials:
+            repeat = None
+            if study.count() < about.budget.trials:
+                number, params = study.ask()
+            elif any(one.repeat is None for one in running.values()):
+                heapq.heappush(free, (now + WINDOW_S, slot))  # nobody knows the best yet
                 continue
-            number, params = study.ask()
-            asked, running[slot] = asked + 1, Run(number, params, points)
-            config = asdict(space.apply(about.base, params))
-            ledger.append(TrialStarted(now, number, 0, params, config))
+            else:
+                known = replay(read_events(folder / FILE_NAME)) if about.confirm.top else SearchState()
+                repeat = next(
+                    (r for r in wanted(known, about.confirm) if not study.is_repeated(r.confirms, r.seed)),
+                    None,
+                )
+                if repeat is None:
+                    continue
+                number, params = study.repeat(repeat.confirms, repeat.seed)
+            running[slot] = Run(number, params, points, repeat)
+            confirms, seed = (None, None) if repeat is None else (repeat.confirms, repeat.seed)
+            config = asdict(space.apply(about.base, params, seed))
+            ledger.append(TrialStarted(now, number, 0, params, config, confirms))
             heapq.heappush(free, (now + START_UP_S + WINDOW_S, slot))
             continue
         run = running[slot]
@@ -208,7 +232,7 @@ def _advance(
     decision: Decision | None = None
     if report.eval is not None:
         evaluated[run.tokens] = report.eval
-        if run.tokens < MAX_TOKENS:
+        if run.tokens < MAX_TOKENS and run.repeat is None:
             decision = rules.decide(run.number, run.tokens, report.eval)
     last = max(evaluated.items(), default=(0, None))[1]
     if decision is not None:

@@ -251,7 +251,8 @@ def test_the_first_problem_is_raised_and_the_others_are_counted(laptop: Experime
 
 def test_one_trial_alone_needs_no_rung(laptop: Experiment, tmp_path: Path) -> None:
     alone = replace_all(laptop, {"halving.first_rung_tokens": 90_000, "budget.trials": 1})
-    assert plan(alone, tmp_path).slots == 1
+    assert plan(alone, tmp_path).slots == 2, "the runs that confirm it fill both"
+    assert plan(replace_all(alone, {"confirm.top": 0}), tmp_path).slots == 1
 
 
 def test_an_unknown_hub_model_is_planned_without_its_memory(laptop: Experiment, tmp_path: Path) -> None:

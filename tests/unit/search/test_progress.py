@@ -84,7 +84,7 @@ def test_confirming_is_told_apart_from_searching() -> None:
     events = [*small_search()[:-1], *a_repeat(4, confirms=1, seed=1, nll=2.6)]
     assert lines_of(events)[-2:] == [
         "confirming: exp9-0004 (exp9-0001 with seed 1)",
-        "exp9-0004 (exp9-0001 with seed 1) finished at 4.0k tokens, eval NLL 2.6000: finished again",
+        "exp9-0004 (exp9-0001 with seed 1) finished at 4.0k tokens: finished again",
     ]
     events.append(trial_started(1103.0, 5, confirms=0, seed=1))
     state = replay(events)
@@ -99,6 +99,11 @@ def test_the_time_left_counts_whole_runs_for_what_is_to_confirm() -> None:
     speed = 11_000 / (state.last_time - 1001.0)
     assert seconds_left(state, FOUR, state.last_time) == 0
     assert seconds_left(state, confirming, state.last_time) == pytest.approx(2 * MAX_TOKENS / speed)
+    many = replace(FOUR, confirm=ConfirmConfig(top=9, seeds=1))
+    assert seconds_left(state, many, state.last_time) == pytest.approx(2 * MAX_TOKENS / speed), "two finished"
+    early = seconds_left(replay(small_search()[:-4]), many, state.last_time)
+    assert early is not None
+    assert early > 9 * MAX_TOKENS / speed
 
 
 @pytest.mark.parametrize(

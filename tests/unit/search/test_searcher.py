@@ -1,5 +1,7 @@
+import threading
 from pathlib import Path
 
+from ray import cloudpickle
 from ray.tune.search import Searcher
 
 from search.confirming import Repeat
@@ -116,3 +118,14 @@ def test_saving_and_restoring_are_harmless(tmp_path: Path) -> None:
     searcher.save_to_dir(str(tmp_path / "ray"))
     searcher.restore(str(tmp_path / "nothing"))
     assert not (tmp_path / "ray").exists()
+
+
+def test_tune_can_put_it_away_whatever_it_asks_for_repeats(tmp_path: Path) -> None:
+    lock = threading.RLock()
+
+    def repeats() -> list[Repeat]:
+        with lock:
+            return []
+
+    searcher = StudySearcher(Study.open(EXPERIMENT, tmp_path), 1, repeats)
+    assert isinstance(cloudpickle.loads(cloudpickle.dumps(searcher)), StudySearcher)

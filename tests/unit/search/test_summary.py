@@ -19,6 +19,7 @@ from search.summary import (
     summarise,
     write_summary,
 )
+from spaces.experiment import BudgetConfig
 from tests.unit.search.recorded import (
     a_repeat,
     confirmed_search,
@@ -141,6 +142,14 @@ def test_the_closing_lines_and_the_summary_say_what_other_seeds_said() -> None:
     ]
     assert (found["exceeds_noise"], found["tied"], found["unstable"]) == (True, [], [])
     assert [f"  {words}" for words in found["words"]] == lines[3:5]
+
+
+def test_what_is_still_to_be_confirmed_is_said() -> None:
+    about = dataclasses.replace(experiment(), budget=BudgetConfig(trials=4))
+    events = [*small_search()[:-1], *a_repeat(4, 1, 1, 2.5), SearchEnded(1200.0, "interrupted", 200.0)]
+    assert "  not confirmed yet: 3 runs with other seeds to come" in closing_lines(replay(events), about, "x")
+    whole = closing_lines(replay(confirmed_search(2.51, 2.9, 2.52, 2.91)), about, "x")
+    assert not any("not confirmed yet" in line for line in whole)
 
 
 def test_a_tie_is_named_with_the_rule_that_decided() -> None:

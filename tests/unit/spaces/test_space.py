@@ -24,6 +24,20 @@ def test_shipped_experiments_can_be_searched(name: str, profile: str) -> None:
     assert experiment.space["optim.lr"].log  # type: ignore[attr-defined]
 
 
+def test_a_run_that_confirms_a_trial_differs_in_its_seed_alone(laptop: Experiment) -> None:
+    params = {"optim.lr": 0.01}
+    own, again = apply(laptop.base, params), apply(laptop.base, params, seed=3)
+    assert again.run.seed == 3 != own.run.seed
+    assert replace(again, run=own.run) == own
+    searched = {**params, "run.seed": 8}
+    assert (apply(laptop.base, searched).run.seed, apply(laptop.base, searched, seed=9).run.seed) == (8, 9)
+
+
+def test_searches_confirm_their_best_but_the_one_that_makes_the_base_model() -> None:
+    confirms = {name: load_experiment(name, "laptop").confirm.top for name in ("exp0", "exp3", "exp4")}
+    assert (confirms["exp0"], confirms["exp3"], confirms["exp4"] >= 2) == (0, confirms["exp4"], True)
+
+
 def test_the_logbooks_points_come_first_in_the_cluster_profile() -> None:
     points = load_experiment("exp4", "cluster").known_good
     pairs = [(p["optim.effective_batch_size"], p["optim.lr"]) for p in points]

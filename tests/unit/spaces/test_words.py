@@ -1,6 +1,16 @@
 import pytest
 
-from spaces.words import count_text, list_text, params_text, seconds_text, tokens_text, trial_id, value_text
+from spaces.words import (
+    confirmation_lines,
+    count_text,
+    list_text,
+    params_text,
+    seconds_text,
+    tokens_text,
+    trial_id,
+    value_text,
+)
+from train_fn.confirmation import Confirmation, Confirmed, SeedLead, Unstable
 
 
 @pytest.mark.parametrize(
@@ -52,3 +62,34 @@ def test_counts_and_lists() -> None:
     assert list_text(["a", "b", "c"]) == "a, b and c"
     assert list_text(list("abcdefgh"), most=4) == "a, b, c and 5 more"
     assert list_text([]) == "none"
+
+
+BEST = Confirmed(7, (0, 1), (4.154, 4.161), 4.1575, 0.0035)
+SECOND = Confirmed(3, (0, 1), (4.16, 4.17), 4.165, 0.0035)
+
+
+def test_a_confirmation_alone_says_that_nothing_was_compared() -> None:
+    assert confirmation_lines(Confirmation(7, (BEST,), (), None, (7,), ""), "exp4") == [
+        "confirmed with 1 other seed: 4.1540, 4.1610, mean 4.1575 ± 0.0035",
+        "no second trial is confirmed, so there is no lead to hold against the noise of seeds",
+    ]
+
+
+def test_a_confirmation_names_a_clear_lead_or_the_tie_and_its_rule() -> None:
+    clear = Confirmation(7, (BEST, SECOND), (), SeedLead(7, 3, 0.0075, 0.007), (7,), "")
+    assert confirmation_lines(clear, "exp4")[1] == (
+        "the lead of its mean over exp4-0003 exceeds the noise of seeds and examples (0.0075 against 0.0070)"
+    )
+    tie = Confirmation(3, (BEST, SECOND), (), SeedLead(7, 3, 0.0075, 0.008), (7, 3), "shorter training")
+    assert confirmation_lines(tie, "exp4") == [
+        "confirmed with 1 other seed: 4.1600, 4.1700, mean 4.1650 ± 0.0035",
+        "a tie with exp4-0007 (mean 4.1575 ± 0.0035): the lead of the lowest mean is within the noise "
+        "of seeds and examples (0.0075 against 0.0080); preferred for shorter training",
+    ]
+
+
+def test_what_another_seed_ruined_is_named() -> None:
+    ruined = Unstable(5, ((1, "diverged"), (2, "overflowing")))
+    assert confirmation_lines(Confirmation(5, (), (ruined,), None, (), ""), "exp4") == [
+        "exp4-0005 is not confirmed: diverged with seed 1 and overflowing with seed 2"
+    ]
