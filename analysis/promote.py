@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit code: 0 done, 3 the gate is closed."""
     args = _parser().parse_args(argv)
     prepare_environment()
-    for name, value in {**ENVIRONMENT, "HF_HUB_DISABLE_TELEMETRY": "1"}.items():
+    for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     search = read_search(args.storage, args.experiment)
     if args.to:

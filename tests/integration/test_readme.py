@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.dialogues import write_real_dialogues
+from tests.hub.fixture import REPO_ID, WRITE_TOKEN
+from tests.hub.server import HubServer
 from tests.integration.commands import REPOSITORY, SMALL
 
 INSTALL = {
@@ -30,8 +33,26 @@ def test_the_two_commands_are_those_of_the_projects_own_check() -> None:
     assert "test" in extras
 
 
-def test_the_walk_from_own_dialogues_to_the_best_trial(own_dialogues: Path, tmp_path: Path) -> None:
-    (tmp_path / "mine.jsonl").write_text(own_dialogues.read_text())
+SETTINGS = {
+    "search.run": [*SMALL, "data.eval_fraction=0.2", "budget.trials=2", "behaviour.prompts=4"],
+    "search.trial": [*SMALL],
+    "search.data": [*SMALL],
+    "analysis.promote": [
+        "promotion.confirming_seeds=0",
+        "promotion.min_eval_examples=16",
+        "promotion.min_ended=0",
+        "promotion.max_length_ratio=100",
+        "promotion.max_unbalanced=1",
+    ],
+}
+"""What a small budget changes, and what it cannot show: nothing is confirmed, and few tokens teach little."""
+
+
+def test_the_walk_from_own_dialogues_to_a_promoted_branch(
+    tmp_path: Path, hub: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", WRITE_TOKEN)
+    write_real_dialogues(tmp_path / "mine.jsonl", 150)
     ran = []
     for line in commands():
         if line in INSTALL:
@@ -42,9 +63,8 @@ def test_the_walk_from_own_dialogues_to_the_best_trial(own_dialogues: Path, tmp_
             assert "127.0.0.1" in words
             continue
         module = words[2]
-        settings = [*SMALL, "data.clean.near_duplicates=false"] if module.startswith("search.") else []
-        settings += ["budget.trials=2"] if module == "search.run" else []
-        small = [part for setting in settings for part in ("--set", setting)]
+        small = [part for setting in SETTINGS.get(module, []) for part in ("--set", setting)]
+        words = [REPO_ID if word == "org/name" else word for word in words]
         done = subprocess.run(
             [sys.executable, *words[1:4], *small, *words[4:]],
             cwd=tmp_path, capture_output=True, text=True, timeout=300,
@@ -52,5 +72,6 @@ def test_the_walk_from_own_dialogues_to_the_best_trial(own_dialogues: Path, tmp_
         if done.returncode != 0:
             pytest.fail(f"{line}: exit {done.returncode}\n{done.stdout}\n{done.stderr}")
         ran.append(module)
-    assert set(ran) == {"search.data", "search.run", "search.trial", "analysis.report"}
+    assert set(ran) == {*SETTINGS, "analysis.report", "analysis.behaviour"}
     assert list(tmp_path.glob("*/exp4/summary.json"))
+    assert "dev" in hub.repository(REPO_ID).refs("heads"), "the branch was promoted"

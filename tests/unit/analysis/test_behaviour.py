@@ -106,6 +106,9 @@ def test_a_model_is_measured_again_when_settings_data_or_weights_changed(own: Pa
     assert told(QUICK) == [False, False]
     assert told(replace(QUICK, trials=2)) == [True, True]
     (Path(models[1][1]) / "model.safetensors").touch()
+    assert told(QUICK) == [True, True], "the same content is the same model"
+    config = Path(models[1][1]) / "config.json"
+    config.write_text(config.read_text() + "\n")
     assert told(QUICK) == [True, False]
     assert told(replace(QUICK, seed=1)) == [False, False]
     listened = read_listened(own / "exp9")
