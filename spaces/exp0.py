@@ -39,5 +39,5 @@ def experiment(profile: Profile) -> Experiment:
             run=RunConfig(max_tokens=3_000_000, window_tokens=50_000, eval_at_tokens=(500_000, 1_500_000)),
         ),
         space={"optim.lr": FloatDistribution(5e-4, 1e-2, log=True)},
-        confirm=ConfirmConfig(top=0),  # it makes one model, and the rate it takes is not fine-tuned by noise
+        confirm=ConfirmConfig(top=0),  # one base model is made; no lead over a second has to be sure
     )
