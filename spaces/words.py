@@ -1,5 +1,6 @@
 """Numbers, values and names as a person reads them; one way for every command and page."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 
@@ -56,3 +57,8 @@ def list_text(items: Sequence[str], most: int = 6) -> str:
     """Write `a, b and c`; of more than `most`, `a, b and 5 more`."""
     shown = list(items) if len(items) <= most else [*items[: most - 1], f"{len(items) - most + 1} more"]
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}" if shown else "none"
+
+
+def markdown_text(text: str) -> str:
+    """Write a text on one line so that none of its characters means anything to Markdown."""
+    return re.sub(r"([\\`*_|\[\]#~])", r"\\\1", " ".join(text.split())).replace("<", "&lt;")

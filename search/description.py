@@ -1,0 +1,158 @@
+"""What the run of a search says of itself in MLflow, in Markdown: the answer first. Pure; no MLflow here."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from search.plan_text import distribution_text
+from search.state import SearchState, TrialState, counts, ranked, tokens_saved, tokens_spent
+from search.summary import why_best
+from spaces.experiment import Experiment
+from spaces.words import list_text, markdown_text, short, tokens_text, trial_id, value_text
+
+BEST_SHOWN = 5
+STOPPED_SHOWN = 8
+MAX_REASON_CHARS = 240
+_FIRST = ("optim.lr", "optim.effective_batch_size")
+
+
+@dataclass(frozen=True)
+class Links:
+    """Addresses in MLflow's pages, relative to its start page."""
+
+    trials: str
+    """The table of all trials."""
+    report: str
+    runs: Mapping[int, str]
+    """The run of each trial that has one by now."""
+
+
+def describe_search(experiment: Experiment, state: SearchState, links: Links) -> str:
+    """Describe a search as far as it came: its best trial, the next ones, and why the others stopped.
+
+    MLflow folds a description after some four lines: these are the best trial and where to look further.
+
+    Args:
+        experiment: What is searched.
+        state: What the ledger says.
+        links: Where MLflow shows the rest.
+    """
+    parts = [
+        _headline(experiment.name, state),
+        _places(experiment.name, links),
+        _reasons(experiment.name, state),
+        _progress(experiment, state),
+        _best_table(experiment, state, links),
+        _stopped_table(experiment.name, state, links),
+        _about(experiment),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _headline(name: str, state: SearchState) -> str:
+    order = ranked(state)
+    if not order or order[0].eval_nll is None:
+        over = state.status in ("finished", "failed")
+        why = "no trial was evaluated without diverging or failing" if over else "no trial was evaluated yet"
+        return f"## {name}: {why}"
+    top = order[0]
+    so_far = "" if state.status == "finished" else " so far"
+    who, after = trial_id(name, top.trial), f"after {tokens_text(top.tokens_seen)} tokens"
+    sampled = ", ".join(
+        f"{_words(path)} **{markdown_text(value_text(top.params[path]))}**" for path in _order(top.params)
+    )
+    return f"## {who} is the best{so_far}: eval NLL {_nll(top)} {after}\n\n{sampled}"
+
+
+def _reasons(name: str, state: SearchState) -> str:
+    order = ranked(state)
+    sentences = why_best(state, order, name) if order else []
+    return "\n".join(f"* {markdown_text(sentence)}" for sentence in sentences)
+
+
+def _places(name: str, links: Links) -> str:
+    report = f"[the report]({links.report}), put there by `python -m analysis.report {name}`"
+    return f"See [all trials by eval NLL]({links.trials}) and {report}."
+
+
+def _progress(experiment: Experiment, state: SearchState) -> str:
+    parts = [f"{number} {status}" for status, number in sorted(counts(state).items())]
+    started = f"{len(state.trials)} of {experiment.budget.trials} trials started"
+    spent = tokens_text(tokens_spent(state))
+    saved = tokens_text(tokens_saved(state, experiment.base.run.max_tokens))
+    return f"{started}: {list_text(parts)}. {spent} tokens spent, {saved} saved by stopping trials early."
+
+
+def _best_table(experiment: Experiment, state: SearchState, links: Links) -> str:
+    best = ranked(state)[:BEST_SHOWN]
+    if not best:
+        return ""
+    paths = _order(experiment.space)
+    rows = [
+        (
+            _link(experiment.name, trial, links),
+            trial.status,
+            _nll(trial),
+            *(value_text(trial.params[path]) if path in trial.params else "" for path in paths),
+            tokens_text(trial.tokens_seen),
+        )
+        for trial in best
+    ]
+    return "**Best trials**\n\n" + _table(
+        ("trial", "status", "eval NLL", *map(_words, paths), "tokens"), rows
+    )
+
+
+def _stopped_table(name: str, state: SearchState, links: Links) -> str:
+    """List the last ones that were stopped or failed, with the reason of each."""
+    ends = ("halved", "diverged", "overflowing", "failed")
+    stopped = sorted((t for t in state.trials.values() if t.status in ends), key=lambda t: -(t.ended or 0.0))
+    if not stopped:
+        return ""
+    rows = [
+        (_link(name, trial, links), trial.status, markdown_text(_cut(trial.reason)))
+        for trial in stopped[:STOPPED_SHOWN]
+    ]
+    more = len(stopped) - len(rows)
+    left = f"\n\n{more} more in [all trials]({links.trials}), each with the tag `reason`." if more else ""
+    return "**Stopped, latest first**\n\n" + _table(("trial", "status", "why"), rows) + left
+
+
+def _about(experiment: Experiment) -> str:
+    rows = [(f"`{path}`", markdown_text(distribution_text(what))) for path, what in experiment.space.items()]
+    return (
+        f"### What is searched\n\n{markdown_text(experiment.description)} (profile {experiment.profile})\n\n"
+        f"{_table(('sampled', 'from'), rows)}\n\n"
+        "One child run for each trial. The step of every figure is tokens seen, so trials with different "
+        "batch sizes compare. `eval/nll` is the response NLL per token on the same held-out examples for "
+        "every trial; the tags `status` and `reason` say how a trial ended and why."
+    )
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Write a table; MLflow sets its columns without any space between them, so each cell brings some."""
+    lines = [[f"{cell}&nbsp;&nbsp;&nbsp;" for cell in line] for line in (header, *rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (lines[0], [":---"] * len(header), *lines[1:]))
+
+
+def _order(paths: Iterable[str]) -> list[str]:
+    """Put learning rate and batch size first: they are what is looked for."""
+    return sorted(paths, key=lambda path: (_FIRST.index(path) if path in _FIRST else len(_FIRST), path))
+
+
+def _link(name: str, trial: TrialState, links: Links) -> str:
+    shown = trial_id(name, trial.trial)
+    return f"[{shown}]({links.runs[trial.trial]})" if trial.trial in links.runs else shown
+
+
+def _nll(trial: TrialState) -> str:
+    assert trial.eval_nll is not None
+    error = "" if trial.eval_nll_stderr is None else f" ± {trial.eval_nll_stderr:.4f}"
+    return f"{trial.eval_nll:.4f}{error}"
+
+
+def _words(path: str) -> str:
+    return short(path).replace("_", " ")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_REASON_CHARS else text[: MAX_REASON_CHARS - 3] + "..."
