@@ -29,7 +29,8 @@ class Links:
 def describe_search(experiment: Experiment, state: SearchState, links: Links) -> str:
     """Describe a search as far as it came: its best trial, the next ones, and why the others stopped.
 
-    MLflow folds a description after some four lines: these are the best trial and where to look further.
+    MLflow folds a description after some four lines, of which two can be read and clicked: these are the best
+    trial and where to look further.
 
     Args:
         experiment: What is searched.
@@ -56,16 +57,28 @@ def _headline(name: str, state: SearchState) -> str:
         return f"## {name}: {why}"
     top = order[0]
     so_far = "" if state.status == "finished" else " so far"
-    who, after = trial_id(name, top.trial), f"after {tokens_text(top.tokens_seen)} tokens"
-    sampled = ", ".join(
-        f"{_words(path)} **{markdown_text(value_text(top.params[path]))}**" for path in _order(top.params)
+    found = [
+        f"{_words(path)} {value_text(top.params[path])}" for path in _order(top.params) if path in _FIRST
+    ]
+    return (
+        f"## {trial_id(name, top.trial)} is the best{so_far}: {', '.join([*found, f'eval NLL {_nll(top)}'])}"
     )
-    return f"## {who} is the best{so_far}: eval NLL {_nll(top)} {after}\n\n{sampled}"
 
 
 def _reasons(name: str, state: SearchState) -> str:
     order = ranked(state)
-    sentences = why_best(state, order, name) if order else []
+    if not order:
+        return ""
+    others = [
+        f"{_words(path)} {value_text(value)}"
+        for path, value in sorted(order[0].params.items())
+        if path not in _FIRST
+    ]
+    sentences = [
+        f"after {tokens_text(order[0].tokens_seen)} tokens"
+        + (f", with {list_text(others)}" if others else ""),
+        *why_best(state, order, name),
+    ]
     return "\n".join(f"* {markdown_text(sentence)}" for sentence in sentences)
 
 

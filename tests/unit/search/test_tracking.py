@@ -69,7 +69,9 @@ def test_a_search_arrives_as_one_parent_and_a_child_per_trial(uri: str, tmp_path
     sent = Sent(uri)
     assert sent.names() == ["exp9", "exp9-0000", "exp9-0001", "exp9-0002", "exp9-0003"]
     parent = sent.run("exp9")
-    assert parent.data.tags["mlflow.note.content"].startswith("## exp9-0001 is the best: eval NLL 2.5000")
+    assert parent.data.tags["mlflow.note.content"].startswith(
+        "## exp9-0001 is the best: lr 0.01, eval NLL 2.5000"
+    )
     assert tracker.search_run() == parent.info.run_id
     assert parent.info.status == "FINISHED"
     for trial, status, ours in (
@@ -96,7 +98,7 @@ def test_the_description_follows_the_search_and_links_to_its_trials(uri: str, tm
     write(folder, events[:5])
     send(uri, folder)
     text = Sent(uri).run("exp9").data.tags["mlflow.note.content"]
-    assert text.startswith("## exp9-0000 is the best so far: eval NLL 3.2000")
+    assert text.startswith("## exp9-0000 is the best so far: lr 0.1, eval NLL 3.2000")
     write(folder, events[5:])
     tracker = send(uri, folder)
     text = Sent(uri).run("exp9").data.tags["mlflow.note.content"]
