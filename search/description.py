@@ -29,8 +29,8 @@ class Links:
 def describe_search(experiment: Experiment, state: SearchState, links: Links) -> str:
     """Describe a search as far as it came: its best trial, the next ones, and why the others stopped.
 
-    MLflow folds a description after some four lines, of which two can be read and clicked: these are the best
-    trial and where to look further.
+    MLflow folds a description to 100 pixels, of which the upper 40 can be clicked: two plain lines. These are
+    the best trial and where to look further, without a blank line between them.
 
     Args:
         experiment: What is searched.
@@ -38,8 +38,7 @@ def describe_search(experiment: Experiment, state: SearchState, links: Links) ->
         links: Where MLflow shows the rest.
     """
     parts = [
-        _headline(experiment.name, state),
-        _places(experiment.name, links),
+        f"**{_headline(experiment.name, state)}**  \n{_places(experiment.name, links)}",
         _reasons(experiment.name, state),
         _progress(experiment, state),
         _best_table(experiment, state, links),
@@ -54,15 +53,14 @@ def _headline(name: str, state: SearchState) -> str:
     if not order or order[0].eval_nll is None:
         over = state.status in ("finished", "failed")
         why = "no trial was evaluated without diverging or failing" if over else "no trial was evaluated yet"
-        return f"## {name}: {why}"
+        return f"{name}: {why}"
     top = order[0]
     so_far = "" if state.status == "finished" else " so far"
     found = [
         f"{_words(path)} {value_text(top.params[path])}" for path in _order(top.params) if path in _FIRST
     ]
-    return (
-        f"## {trial_id(name, top.trial)} is the best{so_far}: {', '.join([*found, f'eval NLL {_nll(top)}'])}"
-    )
+    found.append(f"eval NLL {top.eval_nll:.4f}")
+    return f"{trial_id(name, top.trial)} is the best{so_far}: {', '.join(found)}"
 
 
 def _reasons(name: str, state: SearchState) -> str:
@@ -75,7 +73,7 @@ def _reasons(name: str, state: SearchState) -> str:
         if path not in _FIRST
     ]
     sentences = [
-        f"after {tokens_text(order[0].tokens_seen)} tokens"
+        f"{_nll(order[0])} after {tokens_text(order[0].tokens_seen)} tokens"
         + (f", with {list_text(others)}" if others else ""),
         *why_best(state, order, name),
     ]
@@ -116,9 +114,10 @@ def _best_table(experiment: Experiment, state: SearchState, links: Links) -> str
 
 
 def _stopped_table(name: str, state: SearchState, links: Links) -> str:
-    """List the last ones that were stopped or failed, with the reason of each."""
+    """List some that were stopped, with the reason of each: first those that broke, then the last halved."""
     ends = ("halved", "diverged", "overflowing", "failed")
-    stopped = sorted((t for t in state.trials.values() if t.status in ends), key=lambda t: -(t.ended or 0.0))
+    stopped = [trial for trial in state.trials.values() if trial.status in ends]
+    stopped.sort(key=lambda trial: (trial.status == "halved", -(trial.ended or 0.0)))
     if not stopped:
         return ""
     rows = [
@@ -127,7 +126,7 @@ def _stopped_table(name: str, state: SearchState, links: Links) -> str:
     ]
     more = len(stopped) - len(rows)
     left = f"\n\n{more} more in [all trials]({links.trials}), each with the tag `reason`." if more else ""
-    return "**Stopped, latest first**\n\n" + _table(("trial", "status", "why"), rows) + left
+    return "**Stopped**\n\n" + _table(("trial", "status", "why"), rows) + left
 
 
 def _about(experiment: Experiment) -> str:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from search.description import Links, describe_search
 from search.figures import DESCRIPTION, RunUpdate
-from search.runs_table import saved_view, table_address
+from search.runs_table import run_address, saved_view, table_address
 from search.state import SearchState
 from spaces.experiment import Experiment
 from spaces.words import trial_id
@@ -80,13 +80,17 @@ class MlflowRuns:
         elif update.status is not None:
             self._client.set_terminated(run, update.status, update.status_ms)
 
+    def address(self) -> str:
+        """Return where the search's run is shown, relative to MLflow's start page."""
+        return run_address(self._experiment, self._ids[None])
+
     def describe(self, state: SearchState) -> None:
         """Describe the search, as far as it came, where its run opens."""
-        parent = self._ids[None]
+        parent, at = self._ids[None], self._experiment
         links = Links(
-            trials=table_address(self._experiment, self._search_id),
-            report=f"#/experiments/{self._experiment}/runs/{parent}/artifacts/{REPORT}",
-            runs={trial: f"#/runs/{run}" for trial, run in self._ids.items() if trial is not None},
+            trials=table_address(at, self._search_id),
+            report=run_address(at, parent, f"/artifacts/{REPORT}"),
+            runs={trial: run_address(at, run) for trial, run in self._ids.items() if trial is not None},
         )
         self._client.set_tag(parent, DESCRIPTION, describe_search(self._about, state, links))
 

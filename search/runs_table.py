@@ -1,4 +1,4 @@
-"""The table of a search's trials in MLflow: columns and order as a saved view of the experiment.
+"""Where MLflow shows a search, and its table of trials: columns and order as a saved view.
 
 MLflow itself shows none of what matters until a reader has picked columns. A saved view is a tag of the
 experiment (`mlflow.sharedViewState.<key>`, a JSON envelope whose `state` is JSON again, read in the sources
@@ -8,6 +8,8 @@ of MLflow 3.17's pages); it stands in the list "Views" above the runs, and its k
 import json
 
 TAG = "mlflow.sharedViewState."
+TRAINING = "workflowType=machine_learning"
+"""Part of every address: without it MLflow opens its pages for chat traces, which stay empty."""
 COLUMN_WIDTHS_PX = {
     "tags.`status`": 100,
     "metrics.`eval/nll`": 100,
@@ -45,9 +47,12 @@ def saved_view(name: str, search_id: str, time_ms: int) -> tuple[str, str]:
 
 def table_address(experiment_id: str, search_id: str) -> str:
     """Return where MLflow shows the table, relative to its start page."""
-    # Without the workflow type MLflow opens its pages for chat traces, which stay empty.
-    query = f"workflowType=machine_learning&viewStateShareKey={view_key(search_id)}"
-    return f"#/experiments/{experiment_id}/runs?{query}"
+    return f"#/experiments/{experiment_id}/runs?{TRAINING}&viewStateShareKey={view_key(search_id)}"
+
+
+def run_address(experiment_id: str, run: str, tab: str = "") -> str:
+    """Return where MLflow shows a run, or one of its tabs, relative to its start page."""
+    return f"#/experiments/{experiment_id}/runs/{run}{tab}?{TRAINING}"
 
 
 def view_key(search_id: str) -> str:

@@ -64,6 +64,7 @@ class Tracker:
         self._cursor = load_cursor(self._cursor_path, redact(uri))
         self._state = SearchState()
         self._runs: MlflowRuns | None = None
+        self._address: str | None = None
         self._artifacts: deque[Path] = deque()
         self._in_trouble = False
         self._over = False
@@ -89,9 +90,9 @@ class Tracker:
         """Return the MLflow run of each trial that has one by now."""
         return {trial: run for trial, run in self._cursor.runs.items() if trial is not None}
 
-    def search_run(self) -> str | None:
-        """Return the MLflow run of the search, once it has one."""
-        return self._cursor.runs.get(None)
+    def address(self) -> str | None:
+        """Return where MLflow shows the search, relative to its start page, once figures were sent."""
+        return self._address
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until all that the ledger holds now, and every artifact, is in MLflow; tell whether it is."""
@@ -183,6 +184,7 @@ class Tracker:
                 self._runs.send(update)
             if by_run and by_run[0].trial is None:
                 self._runs.describe(state)
+                self._address = self._runs.address()
             self._state = state
             self._move(batch[-1][1])
         elif self._artifacts:
@@ -203,7 +205,9 @@ class Tracker:
         if self._cursor.search_id != search_id:
             self._cursor = Cursor(redact(self._uri), search_id)
         runs = MlflowRuns(self._uri, self._experiment, search_id, self._artifact_root, self._cursor.runs)
-        offset = self._cursor.offset if None in runs.ids() else 0
+        known = None in runs.ids()
+        self._address = runs.address() if known else None
+        offset = self._cursor.offset if known else 0
         self._cursor = Cursor(redact(self._uri), search_id, offset, runs.ids())
         self._state = state_at(self._ledger, offset)
         return runs

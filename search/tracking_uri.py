@@ -92,10 +92,10 @@ def dashboard_command(uri: str) -> str:
     return f"mlflow ui --backend-store-uri {shlex.quote(redact(uri))} --host 127.0.0.1"
 
 
-def run_page(uri: str, run: str) -> str:
-    """Say where the dashboard shows a run; a database is taken to be served where `mlflow ui` serves it."""
+def page_at(uri: str, address: str) -> str:
+    """Write an address below the dashboard's start page in full; `mlflow ui` is taken to serve a database."""
     server = redact(uri).rstrip("/") if uri.startswith("http") else UI_ADDRESS
-    return f"{server}/#/runs/{run}"
+    return f"{server}/{address}"
 
 
 def _check_sqlite(uri: str, shown: str) -> None:

@@ -24,7 +24,8 @@ class Tracked:
     uri: str
     page: Path
     search: SearchRecord
-    run: str
+    address: str
+    """Of the search's run, as the command prints it."""
     runs: dict[int, str]
 
 
@@ -61,6 +62,6 @@ def tracked(tmp_path_factory: pytest.TempPathFactory) -> Tracked:
         assert tracker.flush(120)
         tracker.close(10)
         assert report.main(["exp9", "--storage", str(storage)]) == 0
-    run = tracker.search_run()
-    assert run is not None
-    return Tracked(uri, folder / "report.html", read_search(storage, "exp9"), run, tracker.run_ids())
+    address = tracker.address()
+    assert address is not None
+    return Tracked(uri, folder / "report.html", read_search(storage, "exp9"), address, tracker.run_ids())

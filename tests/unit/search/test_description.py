@@ -26,9 +26,9 @@ def cells(text: str, first: str) -> list[str]:
 
 def test_the_answer_comes_first_and_fits_where_mlflow_folds_the_text() -> None:
     lines = [line for line in described(small_search()).splitlines() if line]
-    assert lines[0] == "## exp9-0001 is the best: lr 0.01, eval NLL 2.5000 ± 0.0500"
+    assert lines[0] == "**exp9-0001 is the best: lr 0.01, eval NLL 2.5000**  "
     assert lines[1].startswith("See [all trials by eval NLL](#/trials) and [the report](#/report)")
-    assert lines[2] == "* after 4.0k tokens"
+    assert lines[2] == "* 2.5000 ± 0.0500 after 4.0k tokens"
     assert lines[3] == "* 0.4000 ± 0.0000 below the second, exp9-0000: more than noise"
     assert lines[4] == "* 1.5000 ± 0.0000 below the base model: more than noise"
 
@@ -45,15 +45,15 @@ def test_the_best_trials_and_the_stopped_ones_have_a_row_each() -> None:
 
 
 def test_before_anything_is_known_it_says_so() -> None:
-    assert described([search_started()]).startswith("## exp9: no trial was evaluated yet\n")
+    assert described([search_started()]).startswith("**exp9: no trial was evaluated yet**  \n")
     assert describe_search(experiment(), SearchState(), LINKS).startswith(
-        "## exp9: no trial was evaluated yet"
+        "**exp9: no trial was evaluated yet"
     )
 
 
 def test_while_it_runs_the_best_is_the_best_so_far() -> None:
     events: list[Event] = [search_started(), trial_started(1001.0, 0), Reported(1002.0, report(0, 1000, 3.0))]
-    assert described(events).startswith("## exp9-0000 is the best so far: lr 0.1, eval NLL 3.0000")
+    assert described(events).startswith("**exp9-0000 is the best so far: lr 0.1, eval NLL 3.0000")
 
 
 def test_reasons_are_cut_and_cannot_become_markup() -> None:

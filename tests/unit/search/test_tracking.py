@@ -1,5 +1,6 @@
 import json
 import logging
+import re
 import shutil
 import socket
 import time
@@ -10,6 +11,7 @@ import pytest
 
 from search.events import Event
 from search.ledger import FILE_NAME, Ledger, encode
+from search.runs_table import run_address
 from search.state import SearchState, replay
 from search.tracking import (
     CURSOR_NAME,
@@ -70,9 +72,9 @@ def test_a_search_arrives_as_one_parent_and_a_child_per_trial(uri: str, tmp_path
     assert sent.names() == ["exp9", "exp9-0000", "exp9-0001", "exp9-0002", "exp9-0003"]
     parent = sent.run("exp9")
     assert parent.data.tags["mlflow.note.content"].startswith(
-        "## exp9-0001 is the best: lr 0.01, eval NLL 2.5000"
+        "**exp9-0001 is the best: lr 0.01, eval NLL 2.5000"
     )
-    assert tracker.search_run() == parent.info.run_id
+    assert tracker.address() == run_address(parent.info.experiment_id, parent.info.run_id)
     assert parent.info.status == "FINISHED"
     for trial, status, ours in (
         (0, "FINISHED", "finished"),
@@ -98,11 +100,11 @@ def test_the_description_follows_the_search_and_links_to_its_trials(uri: str, tm
     write(folder, events[:5])
     send(uri, folder)
     text = Sent(uri).run("exp9").data.tags["mlflow.note.content"]
-    assert text.startswith("## exp9-0000 is the best so far: lr 0.1, eval NLL 3.2000")
+    assert text.startswith("**exp9-0000 is the best so far: lr 0.1, eval NLL 3.2000")
     write(folder, events[5:])
     tracker = send(uri, folder)
     text = Sent(uri).run("exp9").data.tags["mlflow.note.content"]
-    assert f"[exp9-0001](#/runs/{tracker.run_ids()[1]})" in text
+    assert re.search(rf"\[exp9-0001\]\(#/experiments/\d+/runs/{tracker.run_ids()[1]}\?", text)
     assert "the loss rose tenfold" in text
 
 
