@@ -19,8 +19,8 @@ from search.events import (
 )
 from search.standing import best, new_best
 from search.state import SearchState, is_news, tokens_saved, tokens_spent
-from spaces.words import params_text
-from train_fn.report import Report
+from spaces.words import markdown_text, params_text, short
+from train_fn.report import Outcome, Report
 
 RunStatus = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 
@@ -39,6 +39,9 @@ SEARCH_STATUS: Mapping[str, RunStatus] = {
     "failed": "FAILED",
 }
 MAX_PARAM_CHARS = 6000
+DESCRIPTION = "mlflow.note.content"
+"""The tag that MLflow shows as the description of a run, in Markdown."""
+SORTED_BY = ("optim.lr", "optim.effective_batch_size")
 
 
 @dataclass(frozen=True)
@@ -98,12 +101,8 @@ def run_updates(before: SearchState, after: SearchState, event: Event, max_token
         case Decided():
             return [RunUpdate(event.decision.trial, time_ms, tags={"rung": str(event.decision.rung)})]
         case Ended():
-            tags = {"status": event.outcome.status, "reason": event.outcome.reason}
-            if event.outcome.checkpoint is not None:
-                tags["checkpoint"] = event.outcome.checkpoint
-            status = TRIAL_STATUS[event.outcome.status]
-            updates = [RunUpdate(event.outcome.trial, time_ms, tags=tags, status=status, status_ms=time_ms)]
-            return updates + _parent(before, after, time_ms, max_tokens, ended=True)
+            ended = _trial_ended(event.outcome, time_ms)
+            return [ended, *_parent(before, after, time_ms, max_tokens, ended=True)]
         case SearchEnded():
             status, tags = SEARCH_STATUS[event.status], {"status": event.status}
             return [RunUpdate(None, time_ms, tags=tags, status=status, status_ms=time_ms)]
@@ -148,19 +147,6 @@ def flatten(values: Mapping[str, object], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def note(name: str, profile: str, description: str, space: Mapping[str, object]) -> str:
-    """Write the description of the parent run in Markdown."""
-    rows = "\n".join(f"| `{path}` | `{what}` |" for path, what in sorted(space.items()))
-    return (
-        f"# {name} ({profile})\n\n{description}\n\n"
-        f"| sampled | from |\n|---|---|\n{rows}\n\n"
-        "One child run per trial. The step of every figure is tokens seen, so trials with different batch "
-        "sizes compare. `eval/nll` is the response NLL per token on the same held-out examples for every "
-        "trial; the tags `status` and `reason` say how a trial ended and why. A run with the tag `confirms` "
-        "is the trial of that number once more, with another seed.\n"
-    )
-
-
 def _search_started(before: SearchState, after: SearchState, event: SearchStarted, time_ms: int) -> RunUpdate:
     tags = {"status": "running", **_origin(after)}
     # MLflow refuses a parameter that changes, and a later command may come with another budget.
@@ -174,9 +160,25 @@ def _trial_started(before: SearchState, after: SearchState, event: TrialStarted,
     if event.confirms is not None:
         tags["confirms"] = str(event.confirms)
     params: dict[str, str] = {}
+    figures: tuple[Figure, ...] = ()
     if event.trial not in before.trials:
         params = flatten(event.config) | {f"sampled.{k}": str(v) for k, v in event.params.items()}
-    return RunUpdate(event.trial, time_ms, (), params, tags, "RUNNING", time_ms)
+        # MLflow sorts parameters as text, 1e-05 behind 0.001; what is a number is a metric as well.
+        figures = tuple(Figure(f"trial/{short(k)}", float(params[k]), 0, time_ms) for k in SORTED_BY)
+    return RunUpdate(event.trial, time_ms, figures, params, tags, "RUNNING", time_ms)
+
+
+def _trial_ended(outcome: Outcome, time_ms: int) -> RunUpdate:
+    tags = {
+        "status": outcome.status,
+        "reason": outcome.reason,
+        DESCRIPTION: f"**{outcome.status}**: {markdown_text(outcome.reason)}",
+    }
+    if outcome.checkpoint is not None:
+        tags["checkpoint"] = outcome.checkpoint
+    seen = Figure("trial/tokens_seen", float(outcome.tokens_seen), outcome.tokens_seen, time_ms)
+    status = TRIAL_STATUS[outcome.status]
+    return RunUpdate(outcome.trial, time_ms, (seen,), {}, tags, status, time_ms)
 
 
 def _origin(state: SearchState) -> dict[str, str]:

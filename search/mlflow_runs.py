@@ -12,7 +12,11 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
-from search.figures import RunUpdate
+from search.description import Links, describe_search
+from search.figures import DESCRIPTION, RunUpdate
+from search.runs_table import run_address, saved_view, table_address
+from search.state import SearchState
+from spaces.experiment import Experiment
 from spaces.words import trial_id
 
 T = TypeVar("T")
@@ -20,6 +24,8 @@ T = TypeVar("T")
 TROUBLE = (MlflowException, SQLAlchemyError, OSError)
 METRICS_PER_BATCH = 1000
 NAMES_PER_BATCH = 100
+REPORT = "report.html"
+"""What `analysis.publish` calls the page that it adds to the parent run."""
 
 
 class MlflowRuns:
@@ -30,9 +36,9 @@ class MlflowRuns:
 
     Args:
         uri: Tracking address.
-        name: Name of the experiment, of the parent run and, with a number, of each child.
+        experiment: What is searched; its name is that of MLflow's experiment, of the parent run and, with a
+            number, of each child.
         search_id: What tells this search from others of the same name on the same server.
-        note: Description of the parent run in Markdown.
         artifacts: Folder of the artifacts; None leaves it to the server.
         known: Run ids by trial (None is the parent) from an earlier command; checked before they are used.
     """
@@ -40,16 +46,14 @@ class MlflowRuns:
     def __init__(
         self,
         uri: str,
-        name: str,
+        experiment: Experiment,
         search_id: str,
-        note: str,
         artifacts: Path | None,
         known: Mapping[int | None, str],
     ) -> None:
         self._client = MlflowClient(tracking_uri=uri)
-        self._name = name
+        self._about = experiment
         self._search_id = search_id
-        self._note = note
         self._experiment = self._experiment_id(artifacts)
         self._ids: dict[int | None, str] = {}
         alive = self._search(f"tags.`search.id` = '{search_id}'") if known else set()
@@ -76,16 +80,33 @@ class MlflowRuns:
         elif update.status is not None:
             self._client.set_terminated(run, update.status, update.status_ms)
 
+    def address(self) -> str:
+        """Return where the search's run is shown, relative to MLflow's start page."""
+        return run_address(self._experiment, self._ids[None])
+
+    def describe(self, state: SearchState) -> None:
+        """Describe the search, as far as it came, where its run opens."""
+        parent, at = self._ids[None], self._experiment
+        links = Links(
+            trials=table_address(at, self._search_id),
+            report=run_address(at, parent, f"/artifacts/{REPORT}"),
+            runs={trial: run_address(at, run) for trial, run in self._ids.items() if trial is not None},
+        )
+        self._client.set_tag(parent, DESCRIPTION, describe_search(self._about, state, links))
+
     def add_artifact(self, path: Path) -> None:
         """Upload a file to the parent run, in place of one with the same name."""
         self._client.log_artifact(self._ids[None], str(path))
 
     def _experiment_id(self, artifacts: Path | None) -> str:
-        found = self._client.get_experiment_by_name(self._name)
+        found = self._client.get_experiment_by_name(self._about.name)
         if found is None:
             location = artifacts.resolve().as_uri() if artifacts is not None else None
-            tags = {"mlflow.experimentKind": "custom_model_development"}  # pages for training, not for chat
-            return str(self._client.create_experiment(self._name, location, tags))
+            tags = {
+                "mlflow.experimentKind": "custom_model_development",  # pages for training, not for chat
+                DESCRIPTION: self._about.description,
+            }
+            return str(self._client.create_experiment(self._about.name, location, tags))
         if found.lifecycle_stage == "deleted":
             self._client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)
@@ -111,11 +132,13 @@ class MlflowRuns:
         else:
             tags = {"search.id": self._search_id, "search.trial": number}
             if trial is None:
-                tags["mlflow.note.content"] = self._note
-                name = self._name
+                name = self._about.name
+                self._client.set_experiment_tag(
+                    self._experiment, *saved_view(self._about.name, self._search_id, time_ms)
+                )
             else:
                 tags["mlflow.parentRunId"] = self._ensure(None, time_ms)
-                name = trial_id(self._name, trial)
+                name = trial_id(self._about.name, trial)
             made = self._client.create_run(self._experiment, time_ms, tags, run_name=name)
             run = str(made.info.run_id)
         self._ids[trial] = run

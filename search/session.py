@@ -148,6 +148,9 @@ def _sum_up(experiment: Experiment, folder: Path, state: SearchState, tracker: T
     tracker.close(_TRACKING_TIMEOUT_S)
     for line in closing_lines(state, experiment, tracking_uri.dashboard_command(uri)):
         print(line)
+    address = tracker.address()
+    if address is not None:
+        print(f"  opens at {tracking_uri.page_at(uri, address)}")
     return _EXIT_CODES[state.status]
 
 

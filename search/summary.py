@@ -169,7 +169,7 @@ def closing_lines(state: SearchState, experiment: Experiment, dashboard: str) ->
         Best trial, its sampled values, why it is the best and what other seeds said, its weights, what was
         saved, the dashboard.
     """
-    lines = [f"Search {experiment.name} ({experiment.profile}) {state.status}: {_count_text(state)}"]
+    lines = [f"Search {experiment.name} ({experiment.profile}) {state.status}: {count_line(state)}"]
     top = best(state)
     if top is not None and top.eval_nll is not None:
         error = f" ± {top.eval_nll_stderr:.4f}" if top.eval_nll_stderr is not None else ""
@@ -228,7 +228,8 @@ def _lead(lead: Difference, who: str) -> str:
     return f"{size:.4f} ± {lead.stderr:.4f} {side} {who}: {verdict}"
 
 
-def _count_text(state: SearchState) -> str:
+def count_line(state: SearchState) -> str:
+    """Write how many trials there are, by status, and how many runs confirm the best of them."""
     if not state.trials:
         return "no trials"
     again = repeats(state)

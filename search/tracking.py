@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from search import ledger
 from search.events import Event
-from search.figures import RunUpdate, merge, note, run_updates
+from search.figures import RunUpdate, merge, run_updates
 from search.state import SearchState, apply
 from search.tracking_uri import redact, without_secrets
 from spaces.experiment import Experiment
@@ -64,6 +64,7 @@ class Tracker:
         self._cursor = load_cursor(self._cursor_path, redact(uri))
         self._state = SearchState()
         self._runs: MlflowRuns | None = None
+        self._address: str | None = None
         self._artifacts: deque[Path] = deque()
         self._in_trouble = False
         self._over = False
@@ -88,6 +89,10 @@ class Tracker:
     def run_ids(self) -> dict[int, str]:
         """Return the MLflow run of each trial that has one by now."""
         return {trial: run for trial, run in self._cursor.runs.items() if trial is not None}
+
+    def address(self) -> str | None:
+        """Return where MLflow shows the search, relative to its start page, once figures were sent."""
+        return self._address
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until all that the ledger holds now, and every artifact, is in MLflow; tell whether it is."""
@@ -174,8 +179,12 @@ class Tracker:
         if batch:
             events = [event for event, _ in batch]
             updates, state = updates_of(self._state, events, self._experiment.base.run.max_tokens)
-            for update in _by_run(updates):
+            by_run = _by_run(updates)
+            for update in by_run:
                 self._runs.send(update)
+            if by_run and by_run[0].trial is None:
+                self._runs.describe(state)
+                self._address = self._runs.address()
             self._state = state
             self._move(batch[-1][1])
         elif self._artifacts:
@@ -195,16 +204,10 @@ class Tracker:
         search_id = hashlib.sha256(ledger.encode(first).encode()).hexdigest()[:16]
         if self._cursor.search_id != search_id:
             self._cursor = Cursor(redact(self._uri), search_id)
-        about = self._experiment
-        runs = MlflowRuns(
-            self._uri,
-            about.name,
-            search_id,
-            note(about.name, about.profile, about.description, about.space),
-            self._artifact_root,
-            self._cursor.runs,
-        )
-        offset = self._cursor.offset if None in runs.ids() else 0
+        runs = MlflowRuns(self._uri, self._experiment, search_id, self._artifact_root, self._cursor.runs)
+        known = None in runs.ids()
+        self._address = runs.address() if known else None
+        offset = self._cursor.offset if known else 0
         self._cursor = Cursor(redact(self._uri), search_id, offset, runs.ids())
         self._state = state_at(self._ledger, offset)
         return runs

@@ -18,6 +18,7 @@ ENVIRONMENT: Mapping[str, str] = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # one line per trial would break the live table
 }
 
+UI_ADDRESS = "http://127.0.0.1:5000"
 # Python driver that SQLAlchemy takes for a scheme that names none.
 _DRIVERS = {"postgresql": "psycopg2", "mysql": "MySQLdb", "mssql": "pyodbc", "sqlite": "sqlite3"}
 _RULE = "must be sqlite:///FILE, an http(s) server, or a postgresql, mysql or mssql database"
@@ -89,6 +90,12 @@ def dashboard_command(uri: str) -> str:
         return redact(uri)
     # A database with a password needs it to be opened: the user puts it back.
     return f"mlflow ui --backend-store-uri {shlex.quote(redact(uri))} --host 127.0.0.1"
+
+
+def page_at(uri: str, address: str) -> str:
+    """Write an address below the dashboard's start page in full; `mlflow ui` is taken to serve a database."""
+    server = redact(uri).rstrip("/") if uri.startswith("http") else UI_ADDRESS
+    return f"{server}/{address}"
 
 
 def _check_sqlite(uri: str, shown: str) -> None:

@@ -1,5 +1,6 @@
 """Numbers, values and names as a person reads them; one way for every command and page."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 from train_fn.confirmation import Confirmation, Confirmed
@@ -98,3 +99,8 @@ def _seed_lead_text(found: Confirmation, name: str) -> str:
 
 def _mean(one: Confirmed) -> str:
     return f"mean {one.mean:.4f} ± {one.stderr:.4f}"
+
+
+def markdown_text(text: str) -> str:
+    """Write a text on one line so that none of its characters means anything to Markdown."""
+    return re.sub(r"([\\`*_|\[\]#~])", r"\\\1", " ".join(text.split())).replace("<", "&lt;")

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.events import Ended, Event, Reported, SearchEnded
-from search.figures import Figure, RunUpdate, flatten, merge, note, run_updates
+from search.figures import Figure, RunUpdate, flatten, merge, run_updates
 from search.state import SearchState
 from search.tracking import updates_of
 from tests.unit.search.recorded import (
@@ -12,7 +12,6 @@ from tests.unit.search.recorded import (
     a_repeat,
     confirmed_search,
     evaluation,
-    experiment,
     outcome,
     report,
     search_started,
@@ -50,7 +49,7 @@ def test_a_window_becomes_figures_with_tokens_as_their_step() -> None:
         "eval/nll": 3.25,
         "eval/nll_stderr": 0.05,
     }.items()  # fmt: skip
-    assert {f.time_ms for f in figures} == {1_002_500}
+    assert {f.time_ms for f in figures if not f.key.startswith("trial/")} == {1_002_500}
 
 
 def test_a_run_that_confirms_a_trial_is_tagged_with_it() -> None:
@@ -89,10 +88,28 @@ def test_a_trial_carries_its_parameters_and_its_end() -> None:
         "profile": "laptop",
         "data_key": "data-1",
         "git_commit": "abc123",
+        "mlflow.note.content": "**halved**: 2.4 is not among the best third",
     }
     assert update.status == "KILLED"
     assert of_run(small_search(), 3).status == "FAILED"
     assert of_run(small_search(), 1).status == "FINISHED"
+
+
+def test_what_trials_are_sorted_by_is_a_metric_because_parameters_sort_as_text() -> None:
+    figures = {
+        f.key: (f.value, f.step) for f in of_run(small_search(), 2).figures if f.key.startswith("trial/")
+    }
+    assert figures == {
+        "trial/lr": (0.001, 0),
+        "trial/effective_batch_size": (64.0, 0),
+        "trial/tokens_seen": (2000.0, 2000),
+    }
+
+
+def test_a_second_attempt_does_not_repeat_them() -> None:
+    first: list[Event] = [search_started(), trial_started(1001.0, 0)]
+    first += [Ended(1002.0, outcome(0, "cancelled", 0, None)), trial_started(1003.0, 0, attempt=1)]
+    assert len([f for f in of_run(first, 0).figures if f.key == "trial/lr"]) == 1
 
 
 def test_what_a_restarted_worker_repeats_gives_no_figures() -> None:
@@ -142,13 +159,6 @@ def test_merging_in_any_groups_is_merging_at_once(sizes: list[int]) -> None:
         whole.tags,
         whole.status,
     )
-
-
-def test_the_description_names_what_is_sampled() -> None:
-    about = experiment()
-    text = note(about.name, about.profile, about.description, about.space)
-    assert text.startswith("# exp9 (laptop)\n\nA search for tests.")
-    assert "| `optim.lr` | `FloatDistribution(high=0.1, log=True, low=1e-06, step=None)` |" in text
 
 
 def test_an_event_without_news_for_the_search_updates_only_its_trial() -> None:

@@ -1,4 +1,6 @@
+import json
 import logging
+import re
 import shutil
 import socket
 import time
@@ -9,6 +11,7 @@ import pytest
 
 from search.events import Event
 from search.ledger import FILE_NAME, Ledger, encode
+from search.runs_table import run_address
 from search.state import SearchState, replay
 from search.tracking import (
     CURSOR_NAME,
@@ -68,7 +71,10 @@ def test_a_search_arrives_as_one_parent_and_a_child_per_trial(uri: str, tmp_path
     sent = Sent(uri)
     assert sent.names() == ["exp9", "exp9-0000", "exp9-0001", "exp9-0002", "exp9-0003"]
     parent = sent.run("exp9")
-    assert parent.data.tags["mlflow.note.content"].startswith("# exp9 (laptop)")
+    assert parent.data.tags["mlflow.note.content"].startswith(
+        "**exp9-0001 is the best: lr 0.01, eval NLL 2.5000"
+    )
+    assert tracker.address() == run_address(parent.info.experiment_id, parent.info.run_id)
     assert parent.info.status == "FINISHED"
     for trial, status, ours in (
         (0, "FINISHED", "finished"),
@@ -86,6 +92,34 @@ def test_a_search_arrives_as_one_parent_and_a_child_per_trial(uri: str, tmp_path
     first = sent.run("exp9-0000").info
     assert (first.start_time, first.end_time) == (1_001_000, 1_006_000)
     assert sent_figures(sent) == expected_figures(small_search())
+
+
+def test_the_description_follows_the_search_and_links_to_its_trials(uri: str, tmp_path: Path) -> None:
+    folder = tmp_path / "exp9"
+    events = small_search()
+    write(folder, events[:5])
+    send(uri, folder)
+    text = Sent(uri).run("exp9").data.tags["mlflow.note.content"]
+    assert text.startswith("**exp9-0000 is the best so far: lr 0.1, eval NLL 3.2000")
+    write(folder, events[5:])
+    tracker = send(uri, folder)
+    text = Sent(uri).run("exp9").data.tags["mlflow.note.content"]
+    assert re.search(rf"\[exp9-0001\]\(#/experiments/\d+/runs/{tracker.run_ids()[1]}\?", text)
+    assert "the loss rose tenfold" in text
+
+
+def test_the_experiment_holds_the_table_that_the_description_links_to(uri: str, tmp_path: Path) -> None:
+    write(tmp_path / "exp9", small_search())
+    tracker = send(uri, tmp_path / "exp9")
+    sent = Sent(uri)
+    experiment_tags = sent.client.get_experiment(sent.run("exp9").info.experiment_id).tags
+    (view,) = (key for key in experiment_tags if key.startswith("mlflow.sharedViewState."))
+    where = json.loads(json.loads(experiment_tags[view])["state"])["searchFilter"]
+    text = sent.run("exp9").data.tags["mlflow.note.content"]
+    assert f"viewStateShareKey={view.removeprefix('mlflow.sharedViewState.')})" in text
+    found = sent.client.search_runs([sent.run("exp9").info.experiment_id], where)
+    assert {run.info.run_id for run in found} == set(tracker.run_ids().values())
+    assert experiment_tags["mlflow.note.content"] == "A search for tests."
 
 
 def test_sending_everything_again_doubles_nothing(uri: str, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from search.tracking_uri import check_uri, dashboard_command, redact, resolve, without_secrets
+from search.tracking_uri import check_uri, dashboard_command, page_at, redact, resolve, without_secrets
 from train_fn.errors import InputError
 
 
@@ -77,3 +77,8 @@ def test_the_dashboard_is_a_server_or_a_command_for_a_database() -> None:
         dashboard_command("sqlite:////data/my runs/mlflow.db")
         == "mlflow ui --backend-store-uri 'sqlite:////data/my runs/mlflow.db' --host 127.0.0.1"
     )
+
+
+def test_a_page_is_shown_by_its_server_or_where_mlflow_ui_serves_a_database() -> None:
+    assert page_at("https://me:secret@host:5000/?x=1", "#/a") == "https://host:5000/#/a"
+    assert page_at("sqlite:////data/mlflow.db", "#/a") == "http://127.0.0.1:5000/#/a"
