@@ -24,14 +24,19 @@ FLAGS = (
 WAIT_MS = 30_000  # a shared machine is slow at times; nothing waits that long that works
 
 
-@contextmanager
-def chromium() -> Iterator[Browser]:
-    """Start the browser with a fresh profile; skip where there is none (`CHROMIUM` names one elsewhere)."""
+def find() -> str | None:
+    """Return the path of the browser (`CHROMIUM` names another); skip where there is none."""
     found = os.environ.get("CHROMIUM") or shutil.which("chromium")
     if found is None:
         skip("browser", "no chromium here: apt-get install chromium, or set CHROMIUM to its path")
+    return found
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Start the browser with a fresh profile."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=list(FLAGS))
+        browser = playwright.chromium.launch(executable_path=find(), args=list(FLAGS))
         yield browser
         browser.close()
 

@@ -13,7 +13,7 @@ from analysis.records import SearchRecord
 from analysis.runs import read_search
 from search.tracking import Tracker
 from search.tracking_uri import ENVIRONMENT
-from tests.browser.chromium import chromium
+from tests.browser.chromium import chromium, find
 from tests.unit.analysis.written import experiment, write_search
 
 
@@ -48,6 +48,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def tracked(tmp_path_factory: pytest.TempPathFactory) -> Tracked:
     """A search of twelve trials, its figures sent and its report published as the commands do it."""
+    find()  # nothing to prepare where nobody looks at it
     storage = tmp_path_factory.mktemp("runs")
     about = experiment("exp9", 12)
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():

@@ -11,7 +11,7 @@ from analysis.answer import tell
 from analysis.rank import answer
 from search.tracking_uri import page_at
 from spaces.words import value_text
-from tests.browser.chromium import shot, watch
+from tests.browser.chromium import WAIT_MS, shot, watch
 from tests.browser.conftest import Tracked
 from tests.browser.dashboard import dashboard
 
@@ -57,6 +57,19 @@ def top(page: Page) -> Locator:
 
 def header(page: Page, metric: str) -> Locator:
     return page.locator(f'.ag-header-cell[col-id="metrics.`{metric}`"]').get_by_text(metric)
+
+
+def charts(page: Page, group: str) -> Locator:
+    """The heading of a group of charts."""
+    headings = page.get_by_test_id("experiment-view-compare-runs-section-header")
+    return headings.filter(has_text=re.compile(rf"^{group}\s*\("))
+
+
+def scroll_to_charts(page: Page, group: str, wait_ms: int = WAIT_MS) -> None:
+    """Bring a group of charts into view: MLflow draws only those that are."""
+    charts(page, group).scroll_into_view_if_needed(timeout=wait_ms)
+    charts(page, group).hover(timeout=wait_ms)
+    page.mouse.wheel(0, 300)
 
 
 def open_trials(page: Page, address: str, tracked: Tracked) -> Page:
@@ -141,10 +154,9 @@ def test_a_trial_opens_on_its_reason_and_its_charts_in_groups(
     expect(page.get_by_text(trial.reason).first).to_be_visible()
     shot(page, shots, "mlflow-trial")
     page.get_by_role("tab", name="Model metrics").click()
-    charts = page.get_by_test_id("experiment-view-compare-runs-section-header")
     for group in ("eval", "loss", "optim", "overflow"):
-        expect(charts.filter(has_text=re.compile(rf"^{group}\s*\("))).to_be_attached()
-    charts.filter(has_text=re.compile(r"^loss\s*\(")).scroll_into_view_if_needed()
+        expect(charts(page, group)).to_be_attached()
+    scroll_to_charts(page, "loss")
     expect(page.get_by_text("ema_90", exact=True)).to_be_visible()
     expect(page.locator(".js-plotly-plot .scatterlayer path.js-line").first).to_be_attached()
     shot(page, shots, "mlflow-charts")

@@ -17,7 +17,7 @@ from search.tracking import Tracker
 from search.tracking_uri import ENVIRONMENT, page_at
 from tests.browser.chromium import shot, watch
 from tests.browser.dashboard import dashboard
-from tests.browser.test_dashboard import header, in_order, top
+from tests.browser.test_dashboard import header, in_order, scroll_to_charts, top
 from tests.unit.analysis.written import START, experiment, write_search
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -88,6 +88,7 @@ def test_two_hundred_trials_stay_usable(
 
         began = time.perf_counter()
         table.goto(f"{server.address}/#/experiments/1/runs/{runs[0]}/model-metrics")
+        scroll_to_charts(table, "loss", WAIT_MS)
         expect(table.get_by_text("ema_90", exact=True)).to_be_visible(timeout=WAIT_MS)
         line = table.locator(".js-plotly-plot .scatterlayer path.js-line").first
         expect(line).to_be_attached(timeout=WAIT_MS)
