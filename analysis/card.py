@@ -12,6 +12,7 @@ from analysis.answer import tell
 from analysis.behaviour_records import Behaviour
 from analysis.gate import Check
 from analysis.hub import Target
+from analysis.mlflow_link import redact
 from analysis.rank import answer
 from analysis.records import SearchRecord, TrialRecord
 from spaces.promotion import BehaviourConfig
@@ -69,8 +70,9 @@ def cell(value: object) -> str:
 
 
 def nameable(path: str) -> str:
-    """Return a model or source as others may read it: an id as it is, a local path by its last part."""
-    return path if ":" in path.partition("/")[0] or is_hub_id(path) else Path(path).name
+    """Return a model or source as others may read it: no password, and of a local path the last part."""
+    is_address = ":" in path.partition("/")[0]
+    return redact(path) if is_address or is_hub_id(path) else Path(path).name
 
 
 def _values(card: Card, now: float) -> Mapping[str, Any]:

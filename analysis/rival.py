@@ -31,7 +31,7 @@ def evaluate_rival(repo: str, commit: str, tokenizer: Any, pairs: Sequence[Pair]
     theirs = load_plain(repo, revision=commit)
     if tokenizer.get_vocab() == theirs.tokenizer.get_vocab():
         return response_nll(theirs, pairs)
-    judged = response_nll(theirs, [_translated(pair, tokenizer, theirs.tokenizer) for pair in pairs])
+    judged = response_nll(theirs, [translated(pair, tokenizer, theirs.tokenizer) for pair in pairs])
     return per_token(judged, [len(pair.reply) for pair in pairs])
 
 
@@ -55,7 +55,8 @@ def per_token(judged: Evaluation, tokens: Sequence[int]) -> Evaluation:
     )
 
 
-def _translated(pair: Pair, ours: Any, theirs: Any) -> Pair:
+def translated(pair: Pair, ours: Any, theirs: Any) -> Pair:
+    """Return the same texts as token ids of another tokenizer, the reply with its end token."""
     end = theirs.eos_token_id
     prompt, reply = (
         theirs(ours.decode(ids, skip_special_tokens=True), add_special_tokens=False).input_ids

@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers import logging as transformers_logging
 from transformers.initialization import no_init_weights
+from transformers.utils.hub import cached_file, extract_commit_hash
 
 from train_fn.attention import PACKED, register
 from train_fn.bundled_path import bundled_folder
@@ -124,7 +125,8 @@ def _key(config: ModelConfig, path: str, hf_config: PretrainedConfig, seed: int)
     if config.init == "random":
         digest.update(str(seed).encode())
     elif not Path(path).is_dir():
-        digest.update(f"{path} {hf_config._commit_hash}".encode())
+        commit = extract_commit_hash(cached_file(path, "config.json"), None)
+        digest.update(f"{path} {commit}".encode())
     else:
         for file in sorted(Path(path).glob("*")):
             if not file.is_file() or file.suffix not in (".safetensors", ".bin", ".gguf"):

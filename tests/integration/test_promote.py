@@ -12,6 +12,7 @@ from tests.dialogues import write_real_dialogues
 from tests.hub.fixture import READ_TOKEN, WRITE_TOKEN
 from tests.hub.server import HubServer
 from tests.promotable import make_search
+from train_fn.bundled_path import bundled_folder
 from train_fn.errors import InputError
 
 REPO, BRANCH = "lab/talker", "dev"
@@ -279,3 +280,25 @@ def test_what_cannot_be_meant_is_one_line(
 ) -> None:
     with pytest.raises(InputError, match=told):
         run(storage, *words)
+
+
+def test_a_lora_adapter_alone_is_sent_with_its_base_on_the_hub(
+    hub_with_token: HubServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from huggingface_hub import HfApi, snapshot_download
+
+    base = "lab/base"
+    HfApi().create_repo(base)
+    HfApi().upload_folder(repo_id=base, folder_path=bundled_folder())
+    lora = (f"model.path={base}", "model.lora.rank=4", "run.max_tokens=4000", "run.window_tokens=2000")
+    make_search(tmp_path, write_real_dialogues(tmp_path / "mine.jsonl", 120), *lora, seeds=0)
+    asked = ["promotion.adapter=true", "promotion.confirming_seeds=0", "promotion.min_eval_examples=2"]
+    asked += ["promotion.min_ended=0", "promotion.min_lead_stderrs=0", "promotion.max_length_ratio=100"]
+    settings = [part for one in asked for part in ("--set", one)]
+    assert run(tmp_path, *TO_DEV, "--push", *settings) == 0, capsys.readouterr().out
+    assert re.search(r"files give the trial's eval NLL +.* passed", capsys.readouterr().out)
+    folder = Path(snapshot_download(REPO, revision=BRANCH))
+    assert (folder / "adapter_model.safetensors").stat().st_size < 1e6
+    assert not (folder / "model.safetensors").exists()
+    card = (folder / "README.md").read_text()
+    assert f"base_model: {base}\nbase_model_relation: adapter" in card

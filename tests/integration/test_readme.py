@@ -72,6 +72,8 @@ def test_the_walk_from_own_dialogues_to_a_promoted_branch(
         if done.returncode != 0:
             pytest.fail(f"{line}: exit {done.returncode}\n{done.stdout}\n{done.stderr}")
         ran.append(module)
+        if "--push" in words:
+            assert "MLflow: lab--model version 1 has the alias dev" in done.stdout
     assert set(ran) == {*SETTINGS, "analysis.report", "analysis.behaviour"}
     assert list(tmp_path.glob("*/exp4/summary.json"))
     assert "dev" in hub.repository(REPO_ID).refs("heads"), "the branch was promoted"
