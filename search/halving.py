@@ -158,5 +158,6 @@ class Halving:
         if difference > band:
             return False, f"{behind}, more than its noise ({band:.4f})"
         if extra + 1 > self.config.extra_survivors * peers:
-            return False, f"{behind}, within its noise ({band:.4f}), but {extra} extra survivors are enough"
+            most = f"of {peers} arrivals at most {self.config.extra_survivors:.0%} may stay for that"
+            return False, f"{behind}, within its noise ({band:.4f}), but {most} and {extra} did"
         return True, f"{behind}, within its noise ({band:.4f})"

@@ -140,7 +140,7 @@ def _counts_text(trials: list[TrialState]) -> str:
 
 
 def seconds_left(state: SearchState, goal: Goal, now: float) -> float | None:
-    """Estimate the time until the last trial ends, None before there is anything to go by.
+    """Estimate the time until the last trial ends, None before one has: what trials spend is not known then.
 
     The tokens still to come: a trial that has not started spends what the ended ones did on average, a
     running one too, or all of `max_tokens` once it is beyond that. A run that confirms one spends all of
@@ -150,10 +150,10 @@ def seconds_left(state: SearchState, goal: Goal, now: float) -> float | None:
         return None
     tokens = tokens_spent(state) - state.work_tokens
     elapsed_s = now - state.work_started
-    if tokens <= 0 or elapsed_s <= 0:
-        return None
     ended = [t.tokens_seen for t in tried(state) if t.status != "running"]
-    usual = sum(ended) / len(ended) if ended else float(goal.max_tokens)
+    if tokens <= 0 or elapsed_s <= 0 or not ended:
+        return None
+    usual = sum(ended) / len(ended)
     running = [t.tokens_seen for t in tried(state) if t.status == "running"]
     coming = sum((usual if seen < usual else max(goal.max_tokens, seen)) - seen for seen in running)
     coming += usual * max(0, goal.trials - len(tried(state)))
