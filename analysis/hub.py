@@ -151,6 +151,7 @@ def refusals(target: Target) -> Iterator[None]:
     Raises:
         InputError: In place of any error of the Hub or of the connection to it.
     """
+    from huggingface_hub import constants
     from huggingface_hub.errors import (
         HfHubHTTPError,
         HTTPError,
@@ -173,8 +174,8 @@ def refusals(target: Target) -> Iterator[None]:
         if isinstance(cause, HfHubHTTPError):
             raise InputError(_told(target, cause.response.status_code, str(cause))) from error
         raise InputError(
-            f"the Hub does not answer as it should ({type(cause).__name__}); run the same command again: it "
-            f"looks what {target} holds, and what has arrived is not sent twice"
+            f"the Hub at {constants.ENDPOINT} does not answer ({type(cause).__name__}); run the same command "
+            f"again: it looks what {target} holds, and what has arrived is not sent twice"
         ) from error
 
 
