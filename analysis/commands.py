@@ -13,8 +13,8 @@ EXIT_INPUT, EXIT_INTERRUPTED = 2, 130
 def prepare_environment() -> None:
     """Set what torch and transformers read from the environment, unless the user already did.
 
-    Must run before either is imported. DeepSpeed, which transformers imports where it is installed, may speak of
-    errors only: nothing here trains.
+    Must run before either is imported. DeepSpeed, which transformers imports where it is installed, may speak
+    of errors only: nothing here trains.
     """
     logging.getLogger("DeepSpeed").addFilter(lambda record: record.levelno >= logging.ERROR)
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # two threads on two busy cores took five times as long
