@@ -102,6 +102,7 @@ def prepare_environment(address: str = "") -> None:
     if not any(node.gpus for node in local_machine().nodes):
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # search.tracking says once that MLflow is away
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)

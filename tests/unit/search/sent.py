@@ -22,7 +22,7 @@ class Sent:
         self.client = MlflowClient(tracking_uri=uri)
         found = self.client.get_experiment_by_name(experiment)
         assert found is not None
-        self.runs = list(self.client.search_runs([found.experiment_id]))
+        self.runs = list(self.client.search_runs([found.experiment_id], max_results=10_000))
 
     def names(self) -> list[str]:
         return sorted(run.info.run_name for run in self.runs)
@@ -30,6 +30,10 @@ class Sent:
     def run(self, name: str) -> Any:
         (found,) = (run for run in self.runs if run.info.run_name == name)
         return found
+
+    def steps(self, name: str, key: str) -> list[int]:
+        """The steps at which a run has a figure, as often as it has it."""
+        return [m.step for m in self.client.get_metric_history(self.run(name).info.run_id, key)]
 
     def artifacts(self, name: str) -> list[str]:
         return [entry.path for entry in self.client.list_artifacts(self.run(name).info.run_id)]

@@ -1,0 +1,62 @@
+"""Real faults: signals to the processes of a running search, found by what Ray calls them."""
+
+import os
+import random
+import signal
+from collections.abc import Callable, Mapping
+
+import psutil
+
+SIGNALS: Mapping[str, tuple[str, int]] = {
+    "rank": ("RayTrainWorker", signal.SIGKILL),
+    "hang": ("RayTrainWorker", signal.SIGSTOP),
+    "slot": ("ray::ResourceTrainable", signal.SIGKILL),
+    "controller": ("TrainController", signal.SIGKILL),
+    "ray": ("raylet", signal.SIGKILL),
+}
+"""Fault -> a part of the process's name, and what it is sent."""
+ENDS_THE_COMMAND = ("driver", "ray")
+WEIGHTS: Mapping[str, float] = {
+    "rank": 6, "hang": 0, "slot": 0, "controller": 0, "driver": 0, "ray": 0, "tracking": 2,
+}  # fmt: skip
+
+
+def plan(seed: int) -> Callable[[], str]:
+    """Return a function that names the next fault; the same seed gives the same plan."""
+    dice = random.Random(seed)
+    return lambda: dice.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+
+
+def inject(kind: str, command: psutil.Process, dice: random.Random) -> bool:
+    """Send a fault's signal; tell whether there was a process to send it to.
+
+    Args:
+        kind: One of `SIGNALS`, or `driver`.
+        command: The search's own process, the root of all its others.
+        dice: Chooses among several processes.
+    """
+    if kind == "driver":
+        os.kill(command.pid, signal.SIGKILL)
+        return True
+    name, number = SIGNALS[kind]
+    victims = [process for process in below(command) if name in title(process)]
+    if not victims:
+        return False
+    os.kill(dice.choice(victims).pid, number)
+    return True
+
+
+def below(command: psutil.Process) -> list[psutil.Process]:
+    """List the processes below one, in the order of their numbers."""
+    try:
+        return sorted(command.children(recursive=True), key=lambda process: process.pid)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def title(process: psutil.Process) -> str:
+    """Return what a process calls itself."""
+    try:
+        return " ".join(process.cmdline()[:1])
+    except psutil.Error:
+        return ""
