@@ -114,15 +114,18 @@ def load_newest(engine: Engine, workspace: Path, say: Callable[[str], None]) -> 
     rank, ranks = distributed.get_rank(), distributed.get_world_size()
     if rank == 0:
         remove_partial(workspace)
-    for folder in reversed(from_rank_0(complete_folders(workspace))):
+    folders = from_rank_0(complete_folders(workspace))
+    for folder in reversed(folders):
         told = from_all_ranks(find_problem(folder, rank, ranks))
         problem = next((one for one in told if one is not None), None)
         if problem is None:
             say(f"goes on from its checkpoint at {tokens_of(folder):,} tokens")
             return _load(engine, folder)
-        say(f"its checkpoint at {tokens_of(folder):,} tokens {problem}; it is removed, the one before counts")
+        say(f"its checkpoint at {tokens_of(folder):,} tokens {problem}; it is removed")
         if rank == 0:
             shutil.rmtree(folder)
+    if folders:
+        say("begins anew: no sound checkpoint is left")
     return None
 
 

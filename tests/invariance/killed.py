@@ -44,8 +44,8 @@ def run_to_the_end(folder: Path, ranks: int, changes: dict[str, Any], kill_steps
         folder: Workspace and records.
         ranks: Processes; more than one are joined by gloo.
         changes: Of `toy_train_config`.
-        kill_steps: The optimizer step of each attempt, counted from 1, in which it is killed, or as soon
-            after that as there is a checkpoint.
+        kill_steps: The optimizer step of each attempt, counted from 1, in which it is killed; the first one
+            not before there is a checkpoint.
     """
     folder.mkdir(parents=True)
     for attempt, kill_step in enumerate((*kill_steps, 0)):
@@ -120,9 +120,10 @@ def _kill_in_step(kill_step: int, workspace: Path) -> None:
 
     def step(*args: Any) -> Any:
         steps[0] += 1
-        if steps[0] >= kill_step:
-            while not complete_folders(workspace):
-                time.sleep(0.01)
+        begun = (workspace / "checkpoints").exists()
+        while begun and not complete_folders(workspace):
+            time.sleep(0.01)
+        if steps[0] >= kill_step and begun:
             os.kill(os.getpid(), signal.SIGKILL)
         return whole_step(*args)
 
