@@ -7,9 +7,12 @@ from spaces.describe import describe
 from spaces.experiment import Experiment
 from train_fn.errors import InputError
 
-_MAY_CHANGE = ("budget", "confirm", "resources", "tracking", "behaviour", "promotion", "description")
+_MAY_CHANGE = (
+    "budget", "confirm", "resources", "tracking", "behaviour", "promotion", "description",
+    "base.run.max_lost_minutes", "base.run.mtbf_hours",
+)  # fmt: skip
 """None of these changes what a trial means: more trials, other machines, another place for the figures, what
-is asked of the winner."""
+is asked of the winner, how often a trial is saved."""
 _SHOWN = 3
 
 

@@ -8,6 +8,7 @@ from search.halving import Halving, rung_tokens
 from search.memory import checkpoint_gib, weights_gib
 from search.model_shape import ModelShape
 from spaces.experiment import ConfirmConfig, HalvingConfig
+from train_fn.checkpoint_files import KEPT
 from train_fn.config import Precision, TrainConfig
 from train_fn.report import Evaluation
 
@@ -163,7 +164,7 @@ class Disk:
     """Room on the storage folder's file system, in GiB."""
 
     checkpoint_gib: float
-    """Of one running trial. While a new one is written the old one stays."""
+    """One of a running trial, which keeps its newest two and may be writing another."""
     weights_gib: float
     """Of one finished trial, or of a run that confirms one."""
     expected_gib: float
@@ -183,7 +184,7 @@ def search_disk(
 ) -> Disk:
     """Estimate the room for checkpoints, finished weights and the shared copy of the base weights."""
     checkpoint, weights = checkpoint_gib(shape, config, precision), weights_gib(shape, precision)
-    running = 2 * slots * checkpoint + weights
+    running = (KEPT + 1) * slots * checkpoint + weights
     expected = running + (tokens.finished + tokens.confirming) * weights
     at_most = running + (trials + tokens.confirming) * weights
     return Disk(checkpoint, weights, expected, at_most, free_gib)

@@ -92,6 +92,10 @@ class Mailbox:
             self._release(False)
             self._changed.notify_all()
 
+    async def is_closed(self) -> bool:
+        """Tell whether the slot ends: a trial that is not over then will go on elsewhere."""
+        return self._closed
+
     def _is_stale(self, ticket: int) -> bool:
         return self._over or self._assignment is None or ticket != self._assignment.ticket
 

@@ -15,6 +15,7 @@ from search.memory import MemoryEstimate
 from spaces.describe import describe
 from spaces.paths import leaves
 from spaces.words import count_text, params_text, seconds_text
+from train_fn.checkpoint_files import KEPT
 
 LINE_WIDTH = 110
 
@@ -262,7 +263,8 @@ def _cost(plan: Plan, model: Model) -> Iterator[tuple[str, str]]:
     )
     yield (
         "of that",
-        f"{_gib(disk.checkpoint_gib)} per checkpoint, {_gib(disk.weights_gib)} per finished trial",
+        f"{_gib(disk.checkpoint_gib)} per checkpoint, {KEPT + 1} for each slot; "
+        f"{_gib(disk.weights_gib)} per finished trial",
     )
 
 

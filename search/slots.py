@@ -37,6 +37,11 @@ class SlotSettings:
     ray_folder: str
 
 
+def workspace_of(trials_folder: Path, number: int) -> Path:
+    """Return the folder of a trial."""
+    return trials_folder / f"{number:04d}"
+
+
 def train_in_slot(loop_config: dict[str, Any]) -> None:
     """Enter the worker process; its libraries are imported there, not in the slot actor."""
     from train_fn.worker import work
@@ -103,7 +108,7 @@ class Slot(tune.Trainable):  # type: ignore[misc]
             trial=number,
             config=apply(settings.base, config["params"], config["seed"]),
             prepared=settings.prepared,
-            workspace=str(Path(settings.trials_folder) / f"{number:04d}"),
+            workspace=str(workspace_of(Path(settings.trials_folder), number)),
             cache=settings.cache,
             assigned_at=self._free_since,
         )

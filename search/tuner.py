@@ -16,15 +16,19 @@ from search.placement import SLOT_CPUS
 from search.recorder import Listener, Recorder, TuneRecorder, tell
 from search.scheduler import TokenHalving
 from search.searcher import StudySearcher
-from search.slots import Slot, SlotSettings
+from search.slots import Slot, SlotSettings, workspace_of
 from search.state import SearchState, replay, tried
 from search.study import Study
 from search.tracking_uri import redact
 from spaces.describe import describe
 from spaces.experiment import Experiment
 from spaces.paths import replace_all
+from train_fn.checkpoint_files import remove_all
 from train_fn.errors import InputError
 from train_fn.report import Evaluation, Outcome
+
+TRIALS = "trials"
+"""Folder of all trials' workspaces, in the search's folder."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ def search(
     callback = TuneRecorder(recorder, study, experiment.base)
     _fit(experiment, inputs, searcher, TokenHalving(halving, callback.decided), callback)
     callback.cancel_running()
+    _remove_checkpoints(recorder.state, inputs.folder / TRIALS)
     if callback.refusal:
         recorder.record(SearchEnded(time.time(), "failed", time.time() - began))
         raise InputError(callback.refusal)
@@ -105,7 +110,7 @@ def _fit(
         base=experiment.base,
         resources=experiment.resources,
         prepared=str(inputs.prepared),
-        trials_folder=str(inputs.folder / "trials"),
+        trials_folder=str(inputs.folder / TRIALS),
         cache=str(inputs.cache),
         ray_folder=str(inputs.folder / "ray"),
     )
@@ -148,6 +153,13 @@ class _StopOnRefusal(tune.Stopper):  # type: ignore[misc]
     def __getstate__(self) -> dict[str, object]:
         """Leave everything behind, as the callback does."""
         return {}
+
+
+def _remove_checkpoints(state: SearchState, trials_folder: Path) -> None:
+    """Remove what workers had no time to remove, of trials that are over; cancelled ones go on."""
+    for number, trial in state.trials.items():
+        if trial.status not in ("running", "cancelled"):
+            remove_all(workspace_of(trials_folder, number))
 
 
 def _described(experiment: Experiment) -> dict[str, object]:

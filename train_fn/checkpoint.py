@@ -1,19 +1,23 @@
 """Checkpoints of a running trial, and the weights of a finished one.
 
-A checkpoint is written beside the others under a temporary name and renamed when it is whole, so one that can
-be found is complete. Only the newest is kept. Layout below the trial's workspace:
+A checkpoint is copied to host memory while the training waits, then written by `train_fn.checkpoint_writer`
+while it goes on. Layout below the trial's workspace:
 
     checkpoints/tokens-000000123456/state/...          DeepSpeed's own files (weights, optimizer, loss scale)
     checkpoints/tokens-000000123456/rng-<rank>.safetensors
     checkpoints/tokens-000000123456/progress.json      position in the data, counters, curve
+    checkpoints/tokens-000000123456/manifest.json      see `train_fn.checkpoint_files`
     weights/                                           what `transformers` loads
     weights/adapter/                                   the LoRA adapter alone, as `peft` loads it
 """
 
+import copy
 import dataclasses
 import json
 import os
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,80 +28,117 @@ from deepspeed.runtime.zero.config import ZeroStageEnum
 from deepspeed.utils.tensor_fragment import fragment_address
 from safetensors.torch import load_file, save_file
 from torch import Tensor, distributed
+from torch.utils._pytree import tree_map
 
+from train_fn.checkpoint_files import complete_folders, find_problem, remove_partial, tokens_of
+from train_fn.checkpoint_writer import Write
 from train_fn.config import LoraConfig, TrainConfig
 from train_fn.engine import Engine, gathered
 from train_fn.loss import PackedLoss
 from train_fn.model import BaseModel, adapt, fresh_model
+from train_fn.ranks import from_all_ranks, from_rank_0
 
-PREFIX = "tokens-"
 SAFE_CLASSES = [LossScaler, DynamicLossScaler, ZeroStageEnum, fragment_address]
 """What DeepSpeed's files hold besides tensors and plain values."""
+_TAG = "state"
 
 
-class _SafeCheckpointEngine(TorchCheckpointEngine):  # type: ignore[misc]
-    """DeepSpeed's file format, read without running code that a file may hold."""
+class _HostCopies(TorchCheckpointEngine):  # type: ignore[misc]
+    """DeepSpeed's files: copied to host memory instead of written, and read without running code in them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.files: dict[str, Write] = {}
+
+    def makedirs(self, path: str, exist_ok: bool = False) -> None:
+        """Leave the disk alone."""
+
+    def save(self, state_dict: Any, path: str) -> None:
+        self.files[str(Path(path))] = partial(torch.save, _on_host(state_dict))
 
     def load(self, path: str, map_location: Any = None) -> Any:
         with torch.serialization.safe_globals(SAFE_CLASSES):
             return torch.load(path, map_location=map_location, weights_only=True)
 
 
-def save(engine: Engine, workspace: Path, tokens_seen: int, progress: dict[str, Any]) -> None:
-    """Write a checkpoint and drop older ones. Every rank must call it.
+def _on_host(state: Any) -> Any:
+    """Copy a nest of containers to host memory, so that training can go on; what is shared stays shared."""
+    copies: dict[tuple[object, ...], Tensor] = {}
+
+    def copy_leaf(leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor):
+            return copy.deepcopy(leaf)
+        same = (leaf.data_ptr(), leaf.shape, leaf.stride(), leaf.dtype, leaf.device)
+        if same not in copies:
+            copies[same] = leaf.detach().to("cpu", copy=True)
+        return copies[same]
+
+    return tree_map(copy_leaf, state)
+
+
+def copy_state(engine: Engine, progress: dict[str, Any]) -> dict[str, Write]:
+    """Copy the state of a trial to host memory. Every rank must call it.
+
+    Args:
+        engine: Of the trial.
+        progress: JSON-able; rank 0's is kept.
+
+    Returns:
+        This rank's files of a checkpoint, by their paths inside it.
+    """
+    copies, rank = _HostCopies(), distributed.get_rank()
+    engine.deepspeed.checkpoint_engine = copies
+    # Tools for people, which DeepSpeed copies beside ZeRO's files at once: the disk is not for this thread.
+    engine.deepspeed._copy_recovery_script = lambda save_path: None
+    engine.deepspeed.save_checkpoint(".", tag=_TAG, save_latest=False, exclude_frozen_parameters=True)
+    copies.files[f"rng-{rank}.safetensors"] = partial(save_file, _rng_state(engine.device))
+    if rank == 0:
+        told = json.dumps(progress)
+        copies.files["progress.json"] = lambda path: path.write_text(told)
+    return copies.files
+
+
+def load_newest(engine: Engine, workspace: Path, say: Callable[[str], None]) -> dict[str, Any] | None:
+    """Restore the newest sound checkpoint. Every rank must call it, and none may be writing.
+
+    One that does not match its manifest is removed, and the one before is taken.
 
     Args:
         engine: Of the trial.
         workspace: The trial's folder, the same on all ranks.
-        tokens_seen: Names the checkpoint.
-        progress: JSON-able; rank 0's is kept.
+        say: Told, in a sentence each, which checkpoints were damaged and which one was taken.
+
+    Returns:
+        The progress it was saved with, None without a sound checkpoint.
     """
-    parent = workspace / "checkpoints"
-    final, partial = parent / f"{PREFIX}{tokens_seen:012d}", parent / f".partial-{tokens_seen:012d}"
-    rank = distributed.get_rank()
+    rank, ranks = distributed.get_rank(), distributed.get_world_size()
     if rank == 0:
-        shutil.rmtree(partial, ignore_errors=True)  # what a crash left behind
-        partial.mkdir(parents=True)
-    distributed.barrier()
-    engine.deepspeed.save_checkpoint(
-        str(partial), tag="state", save_latest=False, exclude_frozen_parameters=True
-    )
-    save_file(_rng_state(engine.device), partial / f"rng-{rank}.safetensors")
-    if rank == 0:
-        (partial / "progress.json").write_text(json.dumps(progress))
-    distributed.barrier()
-    if rank == 0:
-        shutil.rmtree(final, ignore_errors=True)
-        os.replace(partial, final)
-        for old in _complete(workspace)[:-1]:
-            shutil.rmtree(old, ignore_errors=True)
-    distributed.barrier()
+        remove_partial(workspace)
+    folders = from_rank_0(complete_folders(workspace))
+    for folder in reversed(folders):
+        told = from_all_ranks(find_problem(folder, rank, ranks))
+        problem = next((one for one in told if one is not None), None)
+        if problem is None:
+            say(f"goes on from its checkpoint at {tokens_of(folder):,} tokens")
+            return _load(engine, folder)
+        say(f"its checkpoint at {tokens_of(folder):,} tokens {problem}; it is removed")
+        if rank == 0:
+            shutil.rmtree(folder)
+    if folders:
+        say("begins anew: no sound checkpoint is left")
+    return None
 
 
-def load_newest(engine: Engine, workspace: Path) -> dict[str, Any] | None:
-    """Restore the newest checkpoint and return its progress, or None. Every rank must call it."""
-    found = _complete(workspace)
-    if not found:
-        return None
-    folder, rank = found[-1], distributed.get_rank()
-    engine.deepspeed.checkpoint_engine = _SafeCheckpointEngine()
-    loaded, _ = engine.deepspeed.load_checkpoint(str(folder), tag="state", load_module_strict=False)
+def _load(engine: Engine, folder: Path) -> dict[str, Any]:
+    engine.deepspeed.checkpoint_engine = _HostCopies()
+    loaded, _ = engine.deepspeed.load_checkpoint(str(folder), tag=_TAG, load_module_strict=False)
     assert loaded is not None, f"{folder} holds no DeepSpeed state"
-    rng = load_file(folder / f"rng-{rank}.safetensors")
+    rng = load_file(folder / f"rng-{distributed.get_rank()}.safetensors")
     torch.set_rng_state(rng["cpu"])
     if "cuda" in rng:
         torch.cuda.set_rng_state(rng["cuda"], engine.device)
     progress: dict[str, Any] = json.loads((folder / "progress.json").read_text())
     return progress
-
-
-def remove(workspace: Path) -> None:
-    """Remove all checkpoints of a trial that will not go on."""
-    shutil.rmtree(workspace / "checkpoints", ignore_errors=True)
-
-
-def _complete(workspace: Path) -> list[Path]:
-    return sorted((workspace / "checkpoints").glob(f"{PREFIX}*"))
 
 
 def _rng_state(device: torch.device) -> dict[str, Tensor]:
@@ -128,17 +169,17 @@ def export_weights(
             if lead:
                 state[name] = parameter.detach().to("cpu", dtype, copy=True)
     if lead:
-        partial = folder.with_name(f".{folder.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
+        unfinished = folder.with_name(f".{folder.name}.partial")
+        shutil.rmtree(unfinished, ignore_errors=True)
         if config.model.lora.rank > 0:
-            model = _merged(base, config, dtype, state, partial / "adapter")
+            model = _merged(base, config, dtype, state, unfinished / "adapter")
         else:
             model = fresh_model(base, config, dtype)
             model.load_state_dict(state, strict=False)
         model.config._attn_implementation = "eager"  # our attention is no business of whoever loads it
-        model.save_pretrained(partial)
+        model.save_pretrained(unfinished)
         shutil.rmtree(folder, ignore_errors=True)
-        os.replace(partial, folder)
+        os.replace(unfinished, folder)
     distributed.barrier()
 
 

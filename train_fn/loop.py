@@ -23,7 +23,9 @@ from train_fn.loss import PackedLoss
 from train_fn.model import BaseModel, fresh_model
 from train_fn.precision import DTYPES, choose_precision, trial_device
 from train_fn.prepared import Prepared
+from train_fn.ranks import from_rank_0
 from train_fn.report import Evaluation, Outcome, Report, Status
+from train_fn.saving import Saver
 from train_fn.schedule import learning_rate
 from train_fn.window import Step, Window, fetch_window
 
@@ -72,7 +74,7 @@ def train(
         How the trial ended, or None when `emit` said False. The same on all ranks.
 
     Raises:
-        InputError: The device cannot do what the configuration asks for.
+        InputError: The device cannot do what the configuration asks for, or a checkpoint cannot be written.
     """
     device = trial_device()
     _join_group(device)
@@ -84,19 +86,21 @@ def train(
     torch.manual_seed(config.run.seed + distributed.get_rank())  # ... but not the same dropout
     engine = Engine(module, config, precision, device)
     del module
+    saver = Saver(engine, workspace, config.run)
     try:
-        run = _Run(config, trial, prepared, workspace, emit, started_at, engine)
+        run = _Run(config, trial, prepared, workspace, emit, started_at, engine, saver)
         outcome = run.train()
         if outcome.status == "finished":
             folder = workspace / "weights"
             checkpoint.export_weights(engine, base, config, DTYPES[precision], folder)
             outcome = dataclasses.replace(outcome, checkpoint=str(folder))
-        if distributed.get_rank() == 0:
-            checkpoint.remove(workspace)
+        saver.remove()
         return outcome
     except _UnwantedError:
+        saver.wait()
         return None
     finally:
+        saver.discard()
         engine.destroy()
 
 
@@ -111,15 +115,6 @@ def _join_group(device: torch.device) -> None:
         distributed.init_process_group(backend, store=distributed.HashStore(), rank=0, world_size=1)
 
 
-def _from_rank_0(value: Any) -> Any:
-    """Return rank 0's value on every rank."""
-    if distributed.get_world_size() == 1:
-        return value
-    box = [value]
-    distributed.broadcast_object_list(box, src=0)
-    return box[0]
-
-
 class _Run:
     """The trial while it runs: holds what all windows share."""
 
@@ -132,21 +127,27 @@ class _Run:
         emit: Emit,
         started_at: float,
         engine: Engine,
+        saver: Saver,
     ) -> None:
         self.config, self.trial, self.prepared = config, trial, prepared
-        self.workspace, self.emit, self.started_at, self.engine = workspace, emit, started_at, engine
+        self.emit, self.started_at, self.engine, self.saver = emit, started_at, engine, saver
         self.order = Order(prepared.train.sources, config.data.weights, config.run.seed)
         self.progress, self.curve = Progress(), Curve.fresh()
         self.window: list[Step] = []
-        kept = checkpoint.load_newest(engine, workspace)
+        kept = checkpoint.load_newest(engine, workspace, self._say)
         if kept is not None:
             self.progress = Progress(**kept["progress"])
             self.curve = Curve.restore(kept["curve"])
+
+    def _say(self, line: str) -> None:
+        if distributed.get_rank() == 0:
+            print(f"trial {self.trial}: {line}", flush=True)
 
     def train(self) -> Outcome:
         """Run to the end.
 
         Raises:
+            InputError: A checkpoint cannot be written.
             _UnwantedError: `emit` said False.
         """
         progress, run = self.progress, self.config.run
@@ -204,24 +205,24 @@ class _Run:
         self.progress.train_s += seconds
         if window.dead or not window.points:
             return self._lost("training")
-        verdict: Verdict | None = _from_rank_0(
-            judge(self.curve, self.config.doom, self.config.run.max_tokens)
-        )
+        verdict: Verdict | None = from_rank_0(judge(self.curve, self.config.doom, self.config.run.max_tokens))
         evaluation = self._evaluate() if verdict is None and self._eval_due() else None
         if evaluation is not None and not math.isfinite(evaluation.nll + evaluation.stderr):
             return self._lost("held-out")
         wanted = True
         if distributed.get_rank() == 0:
             wanted = self.emit(self._report(window, seconds, evaluation))
-        if not _from_rank_0(wanted):
+        if not from_rank_0(wanted):
             raise _UnwantedError
         if verdict is not None:
             return self._outcome(verdict.status, verdict.reason)
-        if evaluation is not None and self.progress.tokens_seen < self.config.run.max_tokens:
-            state = {"progress": dataclasses.asdict(self.progress), "curve": self.curve.state()}
-            checkpoint.save(self.engine, self.workspace, self.progress.tokens_seen, state)
+        if self.progress.tokens_seen < self.config.run.max_tokens:
+            self.saver.at_border(evaluation is not None, self.progress.tokens_seen, self._state)
         self.window_began = time.perf_counter()
         return None
+
+    def _state(self) -> dict[str, Any]:
+        return {"progress": dataclasses.asdict(self.progress), "curve": self.curve.state()}
 
     def _evaluate(self) -> Evaluation:
         micro = self.config.engine.max_tokens_per_micro_batch

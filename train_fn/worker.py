@@ -15,6 +15,7 @@ import torch.distributed as dist
 
 from train_fn.assignment import Assignment, Message, Refusal
 from train_fn.before import evaluate_base
+from train_fn.checkpoint_files import remove_all
 from train_fn.config import ModelConfig
 from train_fn.errors import InputError
 from train_fn.loop import train
@@ -54,7 +55,8 @@ def work(loop_config: dict[str, Any]) -> None:
     """Train the trials of a slot until its mailbox closes.
 
     Args:
-        loop_config: `mailbox`: handle of the slot's mailbox actor (methods `next_trial` and `report`).
+        loop_config: `mailbox`: handle of the slot's mailbox actor (methods `next_trial`, `report` and
+            `is_closed`).
     """
     torch.set_num_threads(1)
     mailbox = loop_config["mailbox"]
@@ -99,6 +101,8 @@ def _train_one(mailbox: Any, assignment: Assignment, kept: _Kept) -> None:
         outcome = train(
             assignment.config, assignment.trial, prepared, base, workspace, emit, assignment.assigned_at
         )
+        if is_first and outcome is None and not ray.get(mailbox.is_closed.remote()):
+            remove_all(workspace)  # stopped for good; with its slot it would be taken up again
         if is_first and outcome is not None and outcome.checkpoint is not None:
             save_tokenizer(assignment.config.model, Path(outcome.checkpoint))
     except InputError as error:
@@ -107,6 +111,7 @@ def _train_one(mailbox: Any, assignment: Assignment, kept: _Kept) -> None:
     except Exception as error:
         # One trial's failure must not end the slot; the trace is kept where the reason points to.
         outcome = _failure(assignment, error)
+        remove_all(workspace)
         if dist.get_world_size() > 1:
             send(outcome)
             raise

@@ -32,6 +32,7 @@ def test_summary_tells_how_every_trial_ended(finished: Path) -> None:
     assert summary["best"]["eval_nll"] < summary["base_eval_nll"]
     assert summary["tokens_spent"] == sum(t["tokens_seen"] for t in summary["trials"])
     assert Path(summary["best"]["checkpoint"]).is_dir()
+    assert not list(finished.glob("exp4/trials/*/checkpoints")), "halved trials leave no optimizer states"
 
 
 def test_the_best_trial_ran_again_in_another_order_of_the_same_data(finished: Path) -> None:

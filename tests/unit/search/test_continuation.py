@@ -29,6 +29,7 @@ def test_more_trials_or_other_machines_are_no_change(laptop: Experiment) -> None
     more = override(laptop, ["budget.trials=40", "resources.slots=1", "tracking.uri=http://127.0.0.1:1"])
     check_unchanged(more, "data", started(laptop))
     check_unchanged(override(laptop, ["confirm.top=3", "confirm.seeds=4"]), "data", started(laptop))
+    check_unchanged(override(laptop, ["run.max_lost_minutes=1"]), "data", started(laptop))
 
 
 def test_a_changed_experiment_is_not_silently_continued(laptop: Experiment) -> None:

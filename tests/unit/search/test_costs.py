@@ -90,9 +90,9 @@ def test_longer_names_are_found_before_shorter_ones() -> None:
     assert "121 TFLOP/s" in peak("NVIDIA L4")
 
 
-def test_disk_holds_two_checkpoints_per_slot_and_the_weights_of_the_finished() -> None:
+def test_disk_holds_three_checkpoints_per_slot_and_the_weights_of_the_finished() -> None:
     config = TrainConfig()
     disk = search_disk(GPT_J, config, "bf16", 9, TOKENS, 3, 100.0)
     checkpoint, weights = checkpoint_gib(GPT_J, config, "bf16"), weights_gib(GPT_J, "bf16")
-    assert disk.expected_gib == pytest.approx(6 * checkpoint + 3 * weights)
-    assert disk.at_most_gib == pytest.approx(6 * checkpoint + 10 * weights)
+    assert disk.expected_gib == pytest.approx(9 * checkpoint + 3 * weights)
+    assert disk.at_most_gib == pytest.approx(9 * checkpoint + 10 * weights)

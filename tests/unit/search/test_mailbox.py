@@ -88,6 +88,18 @@ def test_a_restarted_group_gets_its_trial_again_but_not_for_ever() -> None:
     assert "2 attempts" in given_up.reason
 
 
+def test_a_worker_knows_whether_its_trial_was_stopped_or_the_slot_ends() -> None:
+    async def story() -> list[bool]:
+        box = Mailbox(3)
+        await box.submit(assignment(1))
+        await box.submit(assignment(2))
+        stopped = [await box.report(1, report(1)), await box.is_closed()]
+        await box.close()
+        return [*stopped, await box.report(2, report(1)), await box.is_closed()]
+
+    assert asyncio.run(story()) == [False, False, False, True]
+
+
 def test_closing_sends_workers_home() -> None:
     async def story() -> None:
         box = Mailbox(3)

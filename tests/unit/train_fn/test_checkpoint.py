@@ -1,13 +1,24 @@
-"""Checkpoints: whole or absent, only the newest, and no code from a file."""
+"""Checkpoints of a trial: taken at window borders, checked when they are read, and without code in them."""
 
+import dataclasses
+import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from tests.toys import toy_base, toy_prepared, toy_train_config
+from tests.unit.train_fn.test_checkpoint_writer import files_of_at_most
+from train_fn.checkpoint import _on_host
+from train_fn.checkpoint_files import MANIFEST, complete_folders, digest_on_disk, partial_folder, tokens_of
+from train_fn.errors import InputError
 from train_fn.loop import train
+from train_fn.report import Outcome, Report
+
+MARKS = (500, 1000, 1500)
 
 
 class Hostile:
@@ -18,54 +29,153 @@ class Hostile:
         self.place = place
 
 
-def run_until(folder: Path, reports: int, **changes: object) -> None:
-    """Stop a trial the hard way, in the middle of a report: what is on disk then is all there is."""
-    left = [reports]
+def run(
+    folder: Path, emit: Callable[[Report], bool] = lambda _: True, **changes: object
+) -> tuple[Outcome | None, list[Report]]:
+    reports: list[Report] = []
 
-    def emit(_: object) -> bool:
-        left[0] -= 1
-        if left[0] == 0:
+    def kept(report: Report) -> bool:
+        reports.append(report)
+        return emit(report)
+
+    config = toy_train_config(**{"run__eval_at_tokens": MARKS} | changes)
+    return train(config, 0, toy_prepared(), toy_base(), folder, kept, time.time()), reports
+
+
+def run_until(folder: Path, checkpoints: int, **changes: object) -> list[Path]:
+    """Stop a trial the hard way, in the middle of a report: what is on disk then is all there is."""
+    evaluated, written = [0], set()
+
+    def emit(report: Report) -> bool:
+        while len(written) < min(evaluated[0], checkpoints):
+            written.update(complete_folders(folder))
+        if len(written) == checkpoints:
             raise KeyboardInterrupt
+        evaluated[0] += report.eval is not None
         return True
 
-    config = toy_train_config(run__eval_at_tokens=(500, 1000, 1500), **changes)
     with pytest.raises(KeyboardInterrupt):
-        train(config, 0, toy_prepared(), toy_base(), folder, emit, time.time())
+        run(folder, emit, **changes)
+    return complete_folders(folder)
 
 
-def test_only_the_newest_checkpoint_stays_and_a_torn_one_is_ignored(tmp_path: Path) -> None:
-    run_until(tmp_path, 4)
-    (kept,) = (tmp_path / "checkpoints").iterdir()
-    assert kept.name >= "tokens-000000001500"
-    torn = tmp_path / "checkpoints" / ".partial-000000009999"
+def test_the_newest_two_stay_and_a_torn_one_is_ignored(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    kept = [tokens_of(folder) for folder in run_until(tmp_path, 3)]
+    assert len(kept) == 2
+    assert kept[0] >= 1000
+    assert kept[1] >= 1500
+    torn = partial_folder(tmp_path, 9999)
     torn.mkdir()
-    outcome = train(
-        toy_train_config(run__eval_at_tokens=(500, 1000, 1500)),
-        0,
-        toy_prepared(),
-        toy_base(),
-        tmp_path,
-        lambda _: True,
-        time.time(),
-    )
+    outcome, reports = run(tmp_path)
     assert outcome is not None
     assert outcome.status == "finished"
+    assert f"trial 0: goes on from its checkpoint at {kept[1]:,} tokens" in capsys.readouterr().out
+    assert reports[0].tokens_seen > kept[1]
+    assert [p.name for p in tmp_path.iterdir()] == ["weights"]
+
+
+def damage(folder: Path, name: str = "state/*model_states.pt") -> None:
+    (file,) = folder.glob(name)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("damaged", [1, 2])
+def test_a_damaged_checkpoint_is_told_and_the_one_before_gives_the_same_trial(
+    tmp_path: Path, capsys: pytest.CaptureFixture, damaged: int
+) -> None:
+    whole, _ = run(tmp_path / "whole")
+    kept = run_until(tmp_path / "parts", 2)
+    for folder in kept[-damaged:]:
+        damage(folder)
+    capsys.readouterr()
+    outcome, _ = run(tmp_path / "parts")
+    said = capsys.readouterr().out
+    for folder in kept[-damaged:]:
+        told = f"trial 0: its checkpoint at {tokens_of(folder):,} tokens has another state/mp_rank_00"
+        assert told in said
+    if damaged == 1:
+        assert f"trial 0: goes on from its checkpoint at {tokens_of(kept[0]):,} tokens" in said
+    else:
+        assert "trial 0: begins anew: no sound checkpoint is left" in said
+    assert whole is not None
+    assert outcome is not None
+    assert outcome.eval_nll == whole.eval_nll
+    weights = [
+        (tmp_path / name / "weights" / "model.safetensors").read_bytes() for name in ("whole", "parts")
+    ]
+    assert weights[0] == weights[1]
+
+
+def test_checkpoints_at_every_window_change_no_number(tmp_path: Path) -> None:
+    figures = []
+    for minutes in (10.0, 1e-6):
+        outcome, reports = run(
+            tmp_path / str(minutes),
+            run__max_lost_minutes=minutes,
+            run__eval_at_tokens=(),
+            engine__zero_stage=3,
+        )
+        assert outcome is not None
+        figures.append(([r.points for r in reports], [r.grad_norm for r in reports], outcome.eval_nll))
+    assert figures[0] == figures[1]
+
+
+def test_a_short_trial_without_rungs_writes_no_checkpoint_and_a_bound_of_seconds_does(tmp_path: Path) -> None:
+    def seen_at_the_end(minutes: float) -> bool:
+        folder = tmp_path / str(minutes)
+
+        def emit(report: Report) -> bool:
+            if minutes < 1 and report.steps > report.window_steps:
+                while not complete_folders(folder):
+                    time.sleep(0.01)
+            return report.eval is None  # the last report is for nobody: what there is stays
+
+        run(folder, emit, run__eval_at_tokens=(), run__max_lost_minutes=minutes)
+        return bool(complete_folders(folder))
+
+    assert not seen_at_the_end(10.0)
+    assert seen_at_the_end(1e-6)
+
+
+def test_a_full_disk_ends_the_trial_in_one_line_and_it_goes_on_when_there_is_room(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    whole, _ = run(tmp_path / "whole")
+    (kept,) = run_until(tmp_path / "parts", 1)
+    with files_of_at_most(10_000), pytest.raises(InputError, match=r"cannot be written below .*; make room"):
+        run(tmp_path / "parts")
+    assert complete_folders(tmp_path / "parts") == [kept]
+    capsys.readouterr()
+    outcome, _ = run(tmp_path / "parts")
+    assert f"goes on from its checkpoint at {tokens_of(kept):,} tokens" in capsys.readouterr().out
+    assert whole is not None
+    assert outcome is not None
+    assert outcome.eval_nll == whole.eval_nll
 
 
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
 def test_code_hidden_in_a_checkpoint_does_not_run(tmp_path: Path, stage: int) -> None:
-    run_until(tmp_path, 3, engine__zero_stage=stage)
-    (folder,) = (tmp_path / "checkpoints").iterdir()
+    (folder,) = run_until(tmp_path, 1, engine__zero_stage=stage)
+    listed = json.loads((folder / MANIFEST).read_text())
     for file in (folder / "state").glob("*.pt"):
         torch.save({"module": Hostile(tmp_path / "ran")}, file)
+        listed[f"state/{file.name}"] = dataclasses.asdict(digest_on_disk(file))
+    (folder / MANIFEST).write_text(json.dumps(listed))
     with pytest.raises(Exception, match=r"weights_only|Weights only"):
-        train(
-            toy_train_config(engine__zero_stage=stage),
-            0,
-            toy_prepared(),
-            toy_base(),
-            tmp_path,
-            lambda _: True,
-            time.time(),
-        )
+        run(tmp_path, engine__zero_stage=stage)
     assert not (tmp_path / "ran").exists()
+
+
+def test_copies_on_the_host_stay_as_they_were_and_share_what_was_shared() -> None:
+    tied, group = torch.ones(2, 3), {"lr": 1.0}
+    state = {"embed": tied, "nested": [{"head": tied.detach(), "rows": tied[:1]}, (torch.zeros(1),)]}
+    copied = _on_host(state | {"groups": [group]})
+    tied.zero_()
+    group["lr"] = 2.0
+    head: Tensor = copied["nested"][0]["head"]
+    assert head.data_ptr() == copied["embed"].data_ptr()
+    assert torch.equal(head, torch.ones(2, 3))
+    assert torch.equal(copied["nested"][0]["rows"], torch.ones(1, 3))
+    assert copied["groups"] == [{"lr": 1.0}]

@@ -1,0 +1,113 @@
+"""Files written on threads: complete or not there, and what a full disk looks like."""
+
+import resource
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from train_fn.checkpoint_files import complete_folders, find_problem, partial_folder
+from train_fn.checkpoint_writer import CheckpointWriter, Write
+
+
+def text(content: str) -> Write:
+    return lambda path: path.write_text(content)
+
+
+def wait_for(writer: CheckpointWriter) -> None:
+    deadline = time.monotonic() + 30
+    while writer.busy:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """Let the kernel refuse larger files to this process."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_checkpoint_is_complete_only_with_the_files_of_all_ranks(tmp_path: Path) -> None:
+    first, second = (CheckpointWriter(tmp_path, rank, 2) for rank in (0, 1))
+    first.start(7, {"progress.json": text("{}")})
+    partial_file = partial_folder(tmp_path, 7) / "progress.json"
+    while not partial_file.exists():
+        time.sleep(0.01)
+    assert first.busy
+    assert not complete_folders(tmp_path)
+    second.start(7, {"state/rank-1.pt": text("weights")})
+    for writer in (first, second):
+        wait_for(writer)
+        assert writer.problem is None
+    (folder,) = complete_folders(tmp_path)
+    assert {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()} == {
+        "progress.json",
+        "state/rank-1.pt",
+        "manifest.json",
+    }
+    assert find_problem(folder, 0, 1) is None
+
+
+def test_the_memory_behind_a_file_is_free_once_it_is_written(tmp_path: Path) -> None:
+    go_on = threading.Event()
+    files: dict[str, Write] = {"first": text(""), "second": lambda path: (go_on.wait(30), path.touch())}
+    writer = CheckpointWriter(tmp_path, 0, 1)
+    writer.start(7, files)
+    while files:
+        time.sleep(0.01)
+    assert not complete_folders(tmp_path), "the second is still being written"
+    go_on.set()
+    wait_for(writer)
+    assert complete_folders(tmp_path)
+
+
+def test_what_is_given_up_is_never_complete_and_the_next_one_is(tmp_path: Path) -> None:
+    writer = CheckpointWriter(tmp_path, 0, 2)  # the other rank never signs
+    writer.start(7, {"progress.json": text("{}")})
+    writer.discard()
+    assert not writer.busy
+    assert writer.problem is None
+    assert not complete_folders(tmp_path)
+    alone = CheckpointWriter(tmp_path, 0, 1)
+    alone.start(8, {"progress.json": text("{}")})
+    wait_for(alone)
+    assert len(complete_folders(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("writes", ["torch", "safetensors", "text"])
+def test_a_full_disk_is_one_line_and_leaves_nothing_that_counts(tmp_path: Path, writes: str) -> None:
+    tensor = torch.zeros(100_000)
+    files: dict[str, dict[str, Write]] = {
+        "torch": {"state/weights.pt": partial(torch.save, {"weights": tensor})},
+        "safetensors": {"rng-0.safetensors": partial(save_file, {"cpu": tensor})},
+        "text": {"progress.json": text("x" * 400_000)},
+    }
+    writer = CheckpointWriter(tmp_path, 0, 1)
+    with files_of_at_most(50_000):
+        writer.start(7, files[writes])
+        wait_for(writer)
+    assert writer.problem is not None
+    assert "\n" not in writer.problem
+    assert writer.problem.startswith(f"the checkpoint at 7 tokens cannot be written below {tmp_path}: ")
+    assert "MiB are free there); make room" in writer.problem
+    assert not complete_folders(tmp_path)
+
+
+def test_a_mistake_of_ours_keeps_its_traceback(tmp_path: Path) -> None:
+    writer = CheckpointWriter(tmp_path, 0, 1)
+    writer.start(7, {"progress.json": lambda path: {}["missing"]})
+    wait_for(writer)
+    with pytest.raises(KeyError, match="missing"):
+        _ = writer.problem
+    assert not complete_folders(tmp_path)

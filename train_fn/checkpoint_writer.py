@@ -1,0 +1,131 @@
+"""Write the files of a checkpoint on a thread, while the training goes on.
+
+Each rank's thread writes that rank's files and then, as a sign, their digests. Rank 0's thread waits for the
+signs of all ranks and completes the checkpoint. No thread takes part in a collective: those belong to the
+training, and their order must be the same on all ranks.
+"""
+
+import json
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from train_fn.checkpoint_files import FileDigest, digest_on_disk, partial_folder, publish
+
+Write = Callable[[Path], object]
+"""Writes one file."""
+POLL_S = 0.05
+_DISK_ERRORS = (OSError, RuntimeError, SafetensorError)
+"""What a write raises on a full or broken disk: torch and safetensors do not raise `OSError`."""
+
+
+class CheckpointWriter:
+    """One rank's part in writing checkpoints, one at a time.
+
+    Args:
+        workspace: The trial's folder, the same on all ranks.
+        rank: Of this process.
+        ranks: Of the trial.
+    """
+
+    def __init__(self, workspace: Path, rank: int, ranks: int) -> None:
+        self._workspace, self._rank, self._ranks = workspace, rank, ranks
+        self._thread: threading.Thread | None = None
+        self._discarded = threading.Event()
+        self._problem: str | None = None
+        self._bug: Exception | None = None
+        self.write_s = 0.0
+        """What the last checkpoint took, in seconds."""
+
+    def start(self, tokens_seen: int, files: dict[str, Write]) -> None:
+        """Begin to write a checkpoint; the one before must be written or discarded.
+
+        Args:
+            tokens_seen: Names the checkpoint.
+            files: This rank's files, by their paths inside the checkpoint. Emptied file by file, so that
+                the memory behind each is free once it is written.
+        """
+        assert not self.busy, "at most one checkpoint is being written"
+        self._discarded.clear()
+        name = f"checkpoint-{tokens_seen}"
+        self._thread = threading.Thread(target=self._run, args=(tokens_seen, files), name=name, daemon=True)
+        self._thread.start()
+
+    @property
+    def busy(self) -> bool:
+        """Whether this rank still writes; rank 0 until the checkpoint is complete."""
+        return self._thread is not None and self._thread.is_alive()
+
+    @property
+    def problem(self) -> str | None:
+        """Why the last checkpoint could not be written, in one line; None when nothing went wrong.
+
+        Raises:
+            Exception: What ended the thread, when it was not the disk.
+        """
+        if self._bug is not None:
+            raise self._bug
+        return self._problem
+
+    def discard(self) -> None:
+        """Give up what is being written and wait until nothing is written any more."""
+        self._discarded.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self, tokens_seen: int, files: dict[str, Write]) -> None:
+        began = time.monotonic()
+        try:
+            self._write(tokens_seen, files)
+        except _DISK_ERRORS as error:
+            self._problem = _told(self._workspace, tokens_seen, error)
+        except Exception as error:  # noqa: BLE001 - the trial must see the thread's end, whatever ended it
+            self._bug = error
+        self.write_s = time.monotonic() - began
+
+    def _write(self, tokens_seen: int, files: dict[str, Write]) -> None:
+        folder = partial_folder(self._workspace, tokens_seen)
+        digests: dict[str, FileDigest] = {}
+        while files:
+            if self._discarded.is_set():
+                return
+            name = next(iter(files))
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            files.pop(name)(path)
+            digests[name] = digest_on_disk(path)
+        sign = _sign(folder, self._rank)
+        if self._rank > 0:
+            unfinished = sign.with_suffix(".tmp")
+            unfinished.write_text(json.dumps({name: asdict(digest) for name, digest in digests.items()}))
+            os.replace(unfinished, sign)
+            return
+        for rank in range(1, self._ranks):
+            sign = _sign(folder, rank)
+            while not sign.exists():
+                if self._discarded.wait(POLL_S):
+                    return
+            digests |= {name: FileDigest(**digest) for name, digest in json.loads(sign.read_text()).items()}
+            sign.unlink()
+        publish(self._workspace, tokens_seen, digests)
+
+
+def _sign(folder: Path, rank: int) -> Path:
+    return folder / f"written-{rank}.json"
+
+
+def _told(workspace: Path, tokens_seen: int, error: Exception) -> str:
+    """Say in one line what the disk did not take, with the room that is left there."""
+    first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    there = next(folder for folder in (workspace, *workspace.parents) if folder.exists())
+    free = shutil.disk_usage(there).free / 2**20
+    return (
+        f"the checkpoint at {tokens_seen:,} tokens cannot be written below {workspace}: {first_line} "
+        f"({free:,.0f} MiB are free there); make room and start again, it goes on from the checkpoint before"
+    )

@@ -1,0 +1,96 @@
+"""When a running trial is saved, and what becomes of it: decided at window borders, the same on all ranks."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import distributed
+
+from train_fn import checkpoint
+from train_fn.checkpoint_files import remove_all
+from train_fn.checkpoint_interval import interval_s, is_due
+from train_fn.checkpoint_writer import POLL_S, CheckpointWriter
+from train_fn.config import RunConfig
+from train_fn.engine import Engine
+from train_fn.errors import InputError
+from train_fn.ranks import from_all_ranks, from_rank_0
+
+
+class Saver:
+    """Takes the checkpoints of one trial. Every rank has one and calls it at the same places.
+
+    Args:
+        engine: Of the trial.
+        workspace: The trial's folder, the same on all ranks.
+        run: How much work may be lost.
+    """
+
+    def __init__(self, engine: Engine, workspace: Path, run: RunConfig) -> None:
+        self._engine, self._workspace, self._run = engine, workspace, run
+        self._writer = CheckpointWriter(workspace, distributed.get_rank(), distributed.get_world_size())
+        self._writing = False
+        self._stall_s: float | None = None
+        self._saved_at = self._border_at = time.monotonic()
+
+    def at_border(self, must: bool, tokens_seen: int, progress: Callable[[], dict[str, Any]]) -> None:
+        """Save the trial if it is due at this window border; no number of the trial depends on it.
+
+        Args:
+            must: Save in any case, and wait for the checkpoint before if it is still being written.
+            tokens_seen: Of the trial.
+            progress: Returns what else must be kept, JSON-able; rank 0's is.
+
+        Raises:
+            InputError: The checkpoint before could not be written. The ones that are complete stay.
+        """
+        now = time.monotonic()
+        window_s, self._border_at = now - self._border_at, now
+        self._follow(wait=must)
+        if must or (not self._writing and from_rank_0(self._is_due(now, window_s))):
+            self._save(tokens_seen, progress())
+
+    def wait(self) -> None:
+        """Wait until nothing is being written.
+
+        Raises:
+            InputError: The checkpoint could not be written.
+        """
+        self._follow(wait=True)
+
+    def discard(self) -> None:
+        """Give up what this rank is writing."""
+        self._writer.discard()
+
+    def remove(self) -> None:
+        """Remove the checkpoints of a trial that is over, and what is being written."""
+        self.discard()
+        distributed.barrier()  # no rank may be writing
+        if distributed.get_rank() == 0:
+            remove_all(self._workspace)
+
+    def _is_due(self, now: float, window_s: float) -> bool:
+        run = self._run
+        interval = interval_s(
+            self._stall_s, self._writer.write_s, 3600 * run.mtbf_hours, 60 * run.max_lost_minutes
+        )
+        return is_due(now - self._saved_at, window_s, interval)
+
+    def _save(self, tokens_seen: int, progress: dict[str, Any]) -> None:
+        self._saved_at = time.monotonic()
+        files = checkpoint.copy_state(self._engine, progress)
+        self._stall_s = time.monotonic() - self._saved_at
+        self._writer.start(tokens_seen, files)
+        self._writing = True
+
+    def _follow(self, wait: bool) -> None:
+        while self._writing:
+            told = from_all_ranks((self._writer.busy, self._writer.problem))
+            problem = next((problem for _, problem in told if problem is not None), None)
+            if problem is not None:
+                raise InputError(problem)
+            self._writing = any(busy for busy, _ in told)
+            if not wait:
+                return
+            if self._writing:
+                time.sleep(POLL_S)
