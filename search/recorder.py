@@ -6,7 +6,8 @@ from typing import Any
 
 from ray import tune
 
-from search.events import BaselineMeasured, Decided, Ended, Event, Reported, TrialStarted
+from search.events import BaselineMeasured, Decided, Ended, Event, Reported, Retried, TrialStarted
+from search.faults import Retry
 from search.halving import Decision
 from search.ledger import Ledger
 from search.state import SearchState, apply, is_news
@@ -89,6 +90,9 @@ class TuneRecorder(tune.Callback):  # type: ignore[misc]
                 # A worker that was restarted repeats the windows since its checkpoint.
                 if is_news(self._recorder.state, report):
                     self._recorder.record(Reported(now, report))
+            case {"retry": Retry() as retry}:
+                again = Retried(now, retry.trial, retry.cause, retry.told, retry.skipped_examples)
+                self._recorder.record(again)
             case {"outcome": Outcome() as outcome}:
                 self._end(outcome)
             case {"refusal": str() as reason}:
