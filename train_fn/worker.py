@@ -20,6 +20,7 @@ from train_fn.errors import InputError
 from train_fn.heartbeat import Pulse, beating
 from train_fn.loop import train
 from train_fn.model import BaseModel, load_base
+from train_fn.precision import trial_device
 from train_fn.prepared import Prepared, open_prepared
 from train_fn.report import Report
 from train_fn.skipped import write_skipped
@@ -84,8 +85,9 @@ def _train_one(mailbox: Any, assignment: Assignment, kept: _Kept, pulse: Pulse) 
     """Train one trial to its end, or until it is stale.
 
     Raises:
-        Exception: What went wrong on this rank, after it was reported. Other ranks may wait in a collective
-            that will not come, and a device may be left unusable: Ray Train must start the group anew.
+        Exception: What went wrong on this rank, after it was reported, unless it is alone on a CPU. Other
+            ranks may wait in a collective that will not come, and a GPU may be left unusable: Ray Train must
+            start the group anew.
     """
 
     def send(message: Message) -> bool:
@@ -123,7 +125,10 @@ def _train_one(mailbox: Any, assignment: Assignment, kept: _Kept, pulse: Pulse) 
         return
     except Exception as error:
         send(_failure(workspace, error, pulse))
-        raise
+        if dist.get_world_size() > 1 or trial_device().type != "cpu":
+            raise
+        ray.get(mailbox.join.remote())  # as sound as a new group, which takes a quarter of a minute to start
+        return
     pulse.at(0, None)
     if is_first and outcome is not None:
         send(outcome)
