@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ray import tune
@@ -93,6 +94,10 @@ class TuneRecorder(tune.Callback):  # type: ignore[misc]
             case {"retry": Retry() as retry}:
                 again = Retried(now, retry.trial, retry.cause, retry.told, retry.skipped_examples)
                 self._recorder.record(again)
+            case {"outcome": Outcome(status="failed") as outcome}:
+                # Whoever gave the trial up does not know how far it came.
+                known = self._outcome(outcome.trial, "failed", outcome.reason)
+                self._end(replace(known, final=outcome.final))
             case {"outcome": Outcome() as outcome}:
                 self._end(outcome)
             case {"refusal": str() as reason}:

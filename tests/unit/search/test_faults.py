@@ -2,6 +2,7 @@ from dataclasses import replace
 from typing import get_args
 
 import pytest
+import torch
 
 from search.faults import (
     MAX_SKIPPED_STEPS,
@@ -56,6 +57,15 @@ def test_an_exception_tells_its_cause(kinds: tuple[str, ...], told: str, steps: 
 )
 def test_a_death_tells_its_cause(text: str, oom_killed: bool, cause: Cause) -> None:
     assert cause_of_loss(text, oom_killed) == cause
+
+
+def test_what_torch_says_when_memory_is_full_is_understood() -> None:
+    with pytest.raises(RuntimeError) as full:
+        torch.empty(2**60, dtype=torch.uint8)
+    kinds = tuple(kind.__name__ for kind in type(full.value).__mro__)
+    assert fault_of(Failure(0, kinds, str(full.value), 3, 24)).cause == "out_of_memory"
+    on_a_gpu = tuple(kind.__name__ for kind in torch.OutOfMemoryError.__mro__)
+    assert fault_of(Failure(0, on_a_gpu, "", 3, 24)).cause == "out_of_memory"
 
 
 def test_of_what_happens_together_the_cause_is_named_and_not_its_consequences() -> None:
