@@ -177,6 +177,8 @@ class _Reading:
                 self.base = evaluation_from_json(event["evaluation"])
             case "TrialStarted":
                 self.trials.setdefault(event["trial"], _Trial(event)).start(time)
+            case "Retried":
+                pass  # the trial goes on; its outcome says it when it does not
             case "Reported":
                 self.trials[event["report"]["trial"]].report(event["report"])
             case "Decided":

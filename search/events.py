@@ -49,6 +49,20 @@ class TrialStarted:
 
 
 @dataclass(frozen=True)
+class Retried:
+    """The worker group of a trial ended with a fault, and the trial is taken up again by a new one."""
+
+    time: float
+    trial: int
+    cause: str
+    """One of `search.faults.Cause`."""
+    told: str
+    """What happened and what is done about it."""
+    skipped_examples: int
+    """Examples that the trial leaves out from now on, 0 mostly."""
+
+
+@dataclass(frozen=True)
 class Reported:
     """A window of a trial arrived."""
 
@@ -81,4 +95,4 @@ class SearchEnded:
     wall_s: float
 
 
-Event = SearchStarted | BaselineMeasured | TrialStarted | Reported | Decided | Ended | SearchEnded
+Event = SearchStarted | BaselineMeasured | TrialStarted | Retried | Reported | Decided | Ended | SearchEnded

@@ -3,6 +3,7 @@
 Every figure carries the time of its event and counts tokens seen as its step, so sending it twice leaves one.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -13,12 +14,13 @@ from search.events import (
     Ended,
     Event,
     Reported,
+    Retried,
     SearchEnded,
     SearchStarted,
     TrialStarted,
 )
 from search.standing import best, new_best
-from search.state import SearchState, is_news, tokens_saved, tokens_spent
+from search.state import SearchState, TrialState, is_news, tokens_saved, tokens_spent
 from spaces.words import markdown_text, params_text, short
 from train_fn.report import Outcome, Report
 
@@ -92,6 +94,8 @@ def run_updates(before: SearchState, after: SearchState, event: Event, max_token
             ]
         case TrialStarted():
             return [_trial_started(before, after, event, time_ms)]
+        case Retried():
+            return [RunUpdate(event.trial, time_ms, tags=_retry_tags(after.trials[event.trial]))]
         case Reported():
             if not is_news(before, event.report):
                 return []
@@ -179,6 +183,13 @@ def _trial_ended(outcome: Outcome, time_ms: int) -> RunUpdate:
     seen = Figure("trial/tokens_seen", float(outcome.tokens_seen), outcome.tokens_seen, time_ms)
     status = TRIAL_STATUS[outcome.status]
     return RunUpdate(outcome.trial, time_ms, (seen,), {}, tags, status, time_ms)
+
+
+def _retry_tags(trial: TrialState) -> dict[str, str]:
+    causes = Counter(again.cause for again in trial.retries)
+    told = ", ".join(f"{number} {cause}" for cause, number in sorted(causes.items()))
+    tags = {"retries": told, "last_fault": trial.retries[-1].told[:MAX_PARAM_CHARS]}
+    return tags | ({"skipped_examples": str(trial.skipped_examples)} if trial.skipped_examples else {})
 
 
 def _origin(state: SearchState) -> dict[str, str]:

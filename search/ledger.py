@@ -18,6 +18,7 @@ from search.events import (
     Ended,
     Event,
     Reported,
+    Retried,
     SearchEnded,
     SearchStarted,
     TrialStarted,
@@ -142,6 +143,8 @@ def decode(line: str | bytes) -> Event:
             return BaselineMeasured(values["time"], evaluation_from_json(values["evaluation"]))
         case "TrialStarted":
             return TrialStarted(**values)
+        case "Retried":
+            return Retried(**values)
         case "Reported":
             return Reported(time=values["time"], report=_report(values["report"]))
         case "Decided":

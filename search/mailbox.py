@@ -3,63 +3,82 @@
 The slot (a Tune trainable) and the workers (a Ray Train run that outlives trials) never call each other: both
 talk to this small actor. A report with an evaluation is answered only after the halving has judged it, so a
 stopped trial trains not one step past its rung and a search with one slot is deterministic.
+
+What goes wrong in a worker group is gathered until the group is over, because the first word is often not the
+one that explains the rest: the death of one rank makes the collectives of the others fail.
 """
 
 import asyncio
+import time
+from collections.abc import Mapping
 from typing import Literal
 
-from train_fn.assignment import Assignment, Message, Refusal
+from search.faults import Cause, Fault, Retry, cause_of_loss, explaining, fault_of, gave_up, remedy
+from search.processes import oom_kills
+from search.watch import Hang, Watched, hang_told, watched
+from train_fn.assignment import Assignment, Failure, Message, Refusal
+from train_fn.heartbeat import BEAT_S, Beat
 from train_fn.report import Outcome, Report
 
 
 class Mailbox:
-    """Async actor state; every method may be called by any process of the slot.
+    """Async actor state; every method may be called by any process of the slot."""
 
-    Args:
-        max_attempts: How often a trial may be taken up before it is given up as failed. The first attempt
-            counts; each worker group that died with the trial makes another one.
-    """
-
-    def __init__(self, max_attempts: int) -> None:
-        self._max_attempts = max_attempts
+    def __init__(self) -> None:
         self._changed = asyncio.Condition()
         self._assignment: Assignment | None = None
-        self._attempts = 0
         self._over = True
         self._closed = False
-        self._messages: list[tuple[Message, asyncio.Future[bool] | None]] = []
+        self._messages: list[tuple[Message | Retry, asyncio.Future[bool] | None]] = []
         self._waiting: asyncio.Future[bool] | None = None
+        self._faults: list[Fault] = []
+        """What ended each attempt at the trial so far."""
+        self._taken = False
+        """Whether the worker group has taken the trial up."""
+        self._evidence: list[Fault] = []
+        """What went wrong in the worker group; it gets no trial any more."""
+        self._spoke: set[int] = set()
+        """Ranks that said themselves why they end."""
+        self._ranks: dict[int, Watched] = {}
+        self._hang_seen = False
+        self._oom_kills = 0
 
     async def submit(self, assignment: Assignment) -> None:
         """Make this the slot's trial; whoever still reports for another one is stale."""
         async with self._changed:
             self._release(False)
             self._messages.clear()
-            self._assignment, self._attempts, self._over = assignment, 0, False
+            self._faults.clear()
+            self._assignment, self._over, self._taken = assignment, False, False
             self._changed.notify_all()
+
+    async def join(self) -> None:
+        """Begin with a new worker group: whatever the one before left undone ended with it."""
+        await self.lost({})
 
     async def next_trial(self, wait_s: float) -> Assignment | Literal["wait", "close"]:
         """Return the slot's trial if it still needs work; else wait for one at most `wait_s` seconds.
 
-        The same unfinished trial is given out again to a restarted worker group, up to `max_attempts` times.
+        The same unfinished trial is given to a new worker group, changed as the last fault asks for.
         """
         async with self._changed:
             try:
-                await asyncio.wait_for(self._changed.wait_for(lambda: self._closed or not self._over), wait_s)
+                await asyncio.wait_for(self._changed.wait_for(self._has_news), wait_s)
             except TimeoutError:
                 return "wait"
             if self._closed:
                 return "close"
             assert self._assignment is not None
-            self._attempts += 1
-            if self._attempts > self._max_attempts:
-                self._end(_gave_up(self._assignment.trial, self._attempts - 1))
-                return "wait"
+            self._taken, self._oom_kills = True, oom_kills()
             return self._assignment
 
     async def report(self, ticket: int, message: Message) -> bool:
         """Deliver a worker's message; False means the trial was stopped: drop it."""
         async with self._changed:
+            if isinstance(message, Failure):
+                self._evidence.append(fault_of(message))
+                self._spoke.add(message.rank)
+                return not self._is_stale(ticket)
             if self._is_stale(ticket):
                 return False
             if isinstance(message, Outcome | Refusal):
@@ -71,13 +90,51 @@ class Mailbox:
             self._changed.notify_all()
         return True if answer is None else await answer
 
-    async def take(self) -> Message:
+    async def take(self) -> Message | Retry:
         """Return the next message to the slot; the one taken before has then been judged."""
         async with self._changed:
             self._release(True)
             await self._changed.wait_for(lambda: bool(self._messages))
             message, self._waiting = self._messages.pop(0)
             return message
+
+    async def beat(self, beat: Beat) -> None:
+        """Take note of a rank's sign of life."""
+        self._ranks[beat.rank] = watched(self._ranks.get(beat.rank), beat, time.monotonic())
+
+    async def hang(self) -> Hang | None:
+        """Wait until the worker group hangs over a trial and return it, once; None when the slot closes."""
+        while not self._closed:
+            await asyncio.sleep(BEAT_S / 2)
+            if not self._taken or self._over or self._hang_seen or self._assignment is None:
+                continue
+            limit_s = self._assignment.config.run.hang_timeout_s
+            told = hang_told(self._ranks, time.monotonic(), limit_s)
+            if told:
+                self._hang_seen = True
+                self._evidence.append(self._fault_from_outside("hang", told))
+                return Hang(tuple(one.beat for one in self._ranks.values()), self._assignment.workspace)
+        return None
+
+    async def lost(self, deaths: Mapping[int, str]) -> None:
+        """Decide about the trial of a worker group that is over.
+
+        Args:
+            deaths: What Ray says of the ranks that ended with an error.
+        """
+        async with self._changed:
+            if self._taken and not self._over:
+                killed = oom_kills() > self._oom_kills
+                for rank in deaths.keys() - self._spoke:
+                    cause = cause_of_loss(deaths[rank], killed)
+                    self._evidence.append(self._fault_from_outside(cause, f"rank {rank} died ({cause})"))
+                unseen = self._fault_from_outside("died", "its worker group ended without a word")
+                self._decide(explaining(self._evidence or [unseen]))
+            self._taken, self._hang_seen = False, False
+            self._evidence.clear()
+            self._spoke.clear()
+            self._ranks.clear()
+            self._changed.notify_all()
 
     async def fail(self, reason: str) -> None:
         """End the trial as failed: the worker group is gone for good."""
@@ -96,8 +153,31 @@ class Mailbox:
         """Tell whether the slot ends: a trial that is not over then will go on elsewhere."""
         return self._closed
 
+    def _has_news(self) -> bool:
+        return self._closed or not (self._over or self._evidence)
+
     def _is_stale(self, ticket: int) -> bool:
         return self._over or self._assignment is None or ticket != self._assignment.ticket
+
+    def _fault_from_outside(self, cause: Cause, told: str) -> Fault:
+        """Place what a rank did not say itself by the last beats."""
+        beats = [one.beat for one in self._ranks.values()]
+        latest = max(beats, key=lambda beat: beat.steps, default=None)
+        return Fault(cause, told, latest.steps if latest else 0, latest.place if latest else None)
+
+    def _decide(self, fault: Fault) -> None:
+        """Try the trial again or give it up."""
+        assert self._assignment is not None
+        before = self._assignment
+        self._faults.append(fault)
+        found = remedy(before, self._faults)
+        if found is None:
+            self._end(_failed(before.trial, gave_up(self._faults), final=fault.cause == "config"))
+            return
+        self._assignment, done = found
+        skipped = len(self._assignment.skip) - len(before.skip)
+        examples = skipped * before.config.optim.effective_batch_size
+        self._messages.append((Retry(before.trial, fault.cause, f"{fault.told}; {done}", examples), None))
 
     def _end(self, last: Outcome | Refusal) -> None:
         self._over = True
@@ -112,9 +192,5 @@ class Mailbox:
         self._waiting = None
 
 
-def _gave_up(trial: int, attempts: int) -> Outcome:
-    return _failed(trial, f"given up after {attempts} attempts: its worker process died each time")
-
-
-def _failed(trial: int, reason: str) -> Outcome:
-    return Outcome(trial, "failed", reason, 0, 0, 0, None, None, 0.0, 0.0, None)
+def _failed(trial: int, reason: str, final: bool = False) -> Outcome:
+    return Outcome(trial, "failed", reason, 0, 0, 0, None, None, 0.0, 0.0, None, final)

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from search.confirming import missing
-from search.events import Ended, Event, Reported, TrialStarted
+from search.events import Ended, Event, Reported, Retried, TrialStarted
 from search.standing import best, new_best
 from search.state import (
     SearchState,
@@ -112,6 +112,8 @@ def event_lines(name: str, before: SearchState, after: SearchState, event: Event
         yield f"{_who(name, after.trials[event.trial])} starts again (attempt {attempts})"
     elif isinstance(event, TrialStarted) and event.confirms is not None:
         yield f"confirming: {_who(name, after.trials[event.trial])}"
+    if isinstance(event, Retried):
+        yield f"{_who(name, after.trials[event.trial])} goes on after a fault ({event.cause}): {event.told}"
     if isinstance(event, Ended):
         trial = after.trials[event.outcome.trial]
         seen = tokens_text(trial.tokens_seen)

@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ray import tune
 
-from search.events import BaselineMeasured, Decided, Ended, Event, Reported, TrialStarted
+from search.events import BaselineMeasured, Decided, Ended, Event, Reported, Retried, TrialStarted
+from search.faults import Retry
 from search.halving import Decision
 from search.ledger import Ledger
 from search.state import SearchState, apply, is_news
@@ -89,6 +91,13 @@ class TuneRecorder(tune.Callback):  # type: ignore[misc]
                 # A worker that was restarted repeats the windows since its checkpoint.
                 if is_news(self._recorder.state, report):
                     self._recorder.record(Reported(now, report))
+            case {"retry": Retry() as retry}:
+                again = Retried(now, retry.trial, retry.cause, retry.told, retry.skipped_examples)
+                self._recorder.record(again)
+            case {"outcome": Outcome(status="failed") as outcome}:
+                # Whoever gave the trial up does not know how far it came.
+                known = self._outcome(outcome.trial, "failed", outcome.reason)
+                self._end(replace(known, final=outcome.final))
             case {"outcome": Outcome() as outcome}:
                 self._end(outcome)
             case {"refusal": str() as reason}:

@@ -14,14 +14,16 @@ import ray
 from ray import train, tune
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from search.faults import Retry
 from search.mailbox import Mailbox
+from search.processes import end_group
 from spaces.experiment import ResourcesConfig
 from spaces.space import apply
 from train_fn.assignment import Assignment, Refusal
+from train_fn.checkpoint_files import remove_all
 from train_fn.config import TrainConfig
 from train_fn.report import Evaluation, Outcome, Report
 
-MAX_ATTEMPTS = 3
 _CLOSE_TIMEOUT_S = 10.0
 
 
@@ -49,6 +51,17 @@ def train_in_slot(loop_config: dict[str, Any]) -> None:
     work(loop_config)
 
 
+class _TellLosses(train.UserCallback):  # type: ignore[misc]
+    """Tell the mailbox that the worker group is over, and why. Runs where Ray Train controls the group."""
+
+    def __init__(self, mailbox: Any) -> None:
+        self._mailbox = mailbox
+
+    def after_exception(self, run_context: object, worker_exceptions: dict[int, Exception]) -> None:
+        """Pass on what Ray says of the ranks that ended with an error."""
+        self._mailbox.lost.remote({rank: str(error) for rank, error in worker_exceptions.items()})
+
+
 class Slot(tune.Trainable):  # type: ignore[misc]
     """One place where trials run, one after another."""
 
@@ -59,10 +72,11 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         self._tickets = 0
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         actor = ray.remote(num_cpus=0, scheduling_strategy=here)(Mailbox)
-        self._mailbox = actor.remote(MAX_ATTEMPTS)
+        self._mailbox = actor.remote()
         self._submit(config)
         self._group = threading.Thread(target=self._run_workers, name="worker-group", daemon=True)
         self._group.start()
+        threading.Thread(target=self._end_hanging_groups, name="hang-watchdog", daemon=True).start()
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Hand the next trial to the running worker group."""
@@ -81,7 +95,11 @@ class Slot(tune.Trainable):  # type: ignore[misc]
             case Report():
                 return {"report": message}
             case Outcome():
+                if message.status == "failed":  # the workers removed the checkpoints of all other ends
+                    remove_all(workspace_of(Path(self._settings.trials_folder), message.trial))
                 return {"outcome": message, "done": True}
+            case Retry():
+                return {"retry": message}
             case Evaluation():
                 return {"baseline": message}
             case Refusal():
@@ -114,6 +132,10 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         )
         ray.get(self._mailbox.submit.remote(assignment))
 
+    def _end_hanging_groups(self) -> None:
+        while (hang := ray.get(self._mailbox.hang.remote())) is not None:
+            end_group(hang)
+
     def _run_workers(self) -> None:
         from ray.train.torch import TorchConfig, TorchTrainer  # imports torch, which the driver does without
 
@@ -135,6 +157,7 @@ class Slot(tune.Trainable):  # type: ignore[misc]
                 name=f"slot-{ray.get_runtime_context().get_actor_id()[:12]}",
                 storage_path=self._settings.ray_folder,
                 failure_config=train.FailureConfig(max_failures=-1),
+                callbacks=[_TellLosses(self._mailbox)],
             ),
         )
         try:

@@ -11,6 +11,7 @@ from search.events import (
     Ended,
     Event,
     Reported,
+    Retried,
     SearchEnded,
     SearchStarted,
     TrialStarted,
@@ -44,6 +45,10 @@ class TrialState:
     confirms: int | None = None
     """The trial that this one repeats with another seed, None for a trial of its own."""
     attempts: int = 1
+    retries: tuple[Retried, ...] = ()
+    """When its worker group ended with a fault and it went on."""
+    skipped_examples: int = 0
+    """Examples it left out because training failed on them twice."""
     status: TrialStatus = "running"
     reason: str = ""
     tokens_seen: int = 0
@@ -122,6 +127,10 @@ def apply(state: SearchState, event: Event) -> SearchState:
             return replace(now, base_eval=event.evaluation)
         case TrialStarted():
             return _trial_started(now, event)
+        case Retried():
+            trial = now.trials[event.trial]
+            skipped = trial.skipped_examples + event.skipped_examples
+            return _with(now, replace(trial, retries=(*trial.retries, event), skipped_examples=skipped))
         case Reported():
             return _with(now, _reported(now.trials[event.report.trial], event.report))
         case Decided():

@@ -128,8 +128,8 @@ class Study:
         Args:
             outcome: `finished` is COMPLETE; `halved` is PRUNED; `diverged` and `overflowing` are worse than
                 everything (see `_tell_doomed`); `failed` is FAIL, and the same values wait for another
-                attempt until there were `MAX_ATTEMPTS` (a repeat does not wait: who wanted it asks again);
-                `cancelled` stays RUNNING for the next command.
+                attempt until there were `MAX_ATTEMPTS`, unless the failure is final (a repeat does not wait:
+                who wanted it asks again); `cancelled` stays RUNNING for the next command.
             intermediate: Tokens seen -> eval NLL, of each evaluation.
         """
         frozen = self._study.get_trials(deepcopy=False)[outcome.trial]
@@ -151,7 +151,7 @@ class Study:
             case "diverged" | "overflowing":
                 self._tell_doomed(trial)
             case "failed":
-                self._tell_failed(trial, frozen)
+                self._tell_failed(trial, frozen, outcome.final)
 
     def count(self) -> int:
         """Count the trials that use the budget: all that were asked for, a failed one and its retry once.
@@ -191,9 +191,9 @@ class Study:
         worst, best = max(known, default=10.0), min(known, default=0.0)
         self._study.tell(trial, worst + max(worst - best, 1.0))
 
-    def _tell_failed(self, trial: Trial, frozen: FrozenTrial) -> None:
+    def _tell_failed(self, trial: Trial, frozen: FrozenTrial, final: bool) -> None:
         attempt = frozen.user_attrs.get(_ATTEMPT, 1)
-        again = attempt < MAX_ATTEMPTS and _CONFIRMS not in frozen.user_attrs
+        again = not final and attempt < MAX_ATTEMPTS and _CONFIRMS not in frozen.user_attrs
         if again:
             trial.set_user_attr(_RETRIED, True)
         self._study.tell(trial, state=TrialState.FAIL)

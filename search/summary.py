@@ -32,6 +32,13 @@ from train_fn.paired import paired_difference
 FILE_NAME = "summary.json"
 
 
+class RetrySummary(TypedDict):
+    """One more attempt at a trial, in `summary.json`."""
+
+    cause: str
+    told: str
+
+
 class TrialSummary(TypedDict):
     """One trial in `summary.json`."""
 
@@ -49,6 +56,8 @@ class TrialSummary(TypedDict):
     eval_nll_stderr: float | None
     start_overhead_s: float
     train_s: float
+    retries: list[RetrySummary]
+    skipped_examples: int
 
 
 class BestSummary(TypedDict):
@@ -279,6 +288,8 @@ def _trial(name: str, trial: TrialState, run_id: str | None) -> TrialSummary:
         "eval_nll_stderr": _finite(trial.eval_nll_stderr),
         "start_overhead_s": trial.start_overhead_s,
         "train_s": trial.train_s,
+        "retries": [{"cause": again.cause, "told": again.told} for again in trial.retries],
+        "skipped_examples": trial.skipped_examples,
     }
 
 

@@ -22,6 +22,8 @@ class Assignment:
     """Folder of what trials share: the evaluation of the base model."""
     assigned_at: float
     """Unix time at which the slot was free for this trial."""
+    skip: tuple[int, ...] = ()
+    """Places in the order of examples at which a step that is left out would begin."""
 
 
 @dataclass(frozen=True)
@@ -32,5 +34,20 @@ class Refusal:
     """One line: the value, the rule, the fix."""
 
 
-Message = Report | Outcome | Evaluation | Refusal
+@dataclass(frozen=True)
+class Failure:
+    """An exception on one rank. Its worker group is of no more use; the slot decides about the trial."""
+
+    rank: int
+    kinds: tuple[str, ...]
+    """Names of the exception's class and of those it descends from, its own first."""
+    told: str
+    """One line."""
+    steps: int
+    """Optimizer steps that were behind."""
+    place: int | None
+    """Place in the order of examples at which the failed step began; None outside of a step."""
+
+
+Message = Report | Outcome | Evaluation | Refusal | Failure
 """What workers send; a bare evaluation is that of the untouched base model."""

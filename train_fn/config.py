@@ -189,6 +189,8 @@ class RunConfig:
     eval_at_tokens: tuple[int, ...] = ()
     """Evaluate at the first step boundary at or past each of these, and always at the end."""
     hang_timeout_s: float = 600.0
+    """A worker group that makes no progress is ended within this time: looked for from four fifths of it on,
+    so that the stacks of all ranks are written before. No single optimizer step may take that long."""
     max_lost_minutes: float = 10.0
     """Training time that a failure may cost, by checkpoints at window borders; no number depends on it."""
     mtbf_hours: float = 24.0
@@ -210,6 +212,8 @@ class RunConfig:
             rule,
             "lower it",
         )
+        hang, rule = self.hang_timeout_s, "must be at least 5 seconds, several heartbeats"
+        check(hang >= 5, "run.hang_timeout_s", hang, rule, "set it to 600")
         rising = list(self.eval_at_tokens) == sorted(set(self.eval_at_tokens))
         rule = "must rise and lie within 1 and run.max_tokens"
         inside = all(1 <= t <= self.max_tokens for t in self.eval_at_tokens)

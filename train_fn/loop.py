@@ -4,7 +4,7 @@ import dataclasses
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,12 @@ from train_fn.schedule import learning_rate
 from train_fn.window import Step, Window, fetch_window
 
 Emit = Callable[[Report], bool]
+Watch = Callable[[int, int | None], None]
+"""Told, before each step and after each window, the steps behind and where the step takes its examples."""
+
+
+def unwatched(steps: int, place: int | None) -> None:
+    """Let a trial run without anybody watching it."""
 
 
 @dataclass
@@ -56,6 +62,8 @@ def train(
     workspace: Path,
     emit: Emit,
     started_at: float,
+    skip: Collection[int] = (),
+    watch: Watch = unwatched,
 ) -> Outcome | None:
     """Train one trial, or take it up from its newest checkpoint.
 
@@ -69,6 +77,8 @@ def train(
         workspace: The trial's folder: `checkpoints/` while it runs, `weights/` once it has finished.
         emit: Called on rank 0 with the report of each window; False says that nobody wants the trial.
         started_at: `time.time()` at which the trial was assigned.
+        skip: Places in the order of examples; a step that would begin at one is left out.
+        watch: See `Watch`; called on every rank.
 
     Returns:
         How the trial ended, or None when `emit` said False. The same on all ranks.
@@ -88,7 +98,7 @@ def train(
     del module
     saver = Saver(engine, workspace, config.run)
     try:
-        run = _Run(config, trial, prepared, workspace, emit, started_at, engine, saver)
+        run = _Run(config, trial, prepared, workspace, emit, started_at, engine, saver, skip, watch)
         outcome = run.train()
         if outcome.status == "finished":
             folder = workspace / "weights"
@@ -128,9 +138,12 @@ class _Run:
         started_at: float,
         engine: Engine,
         saver: Saver,
+        skip: Collection[int],
+        watch: Watch,
     ) -> None:
         self.config, self.trial, self.prepared = config, trial, prepared
         self.emit, self.started_at, self.engine, self.saver = emit, started_at, engine, saver
+        self.skip, self.watch = skip, watch
         self.order = Order(prepared.train.sources, config.data.weights, config.run.seed)
         self.progress, self.curve = Progress(), Curve.fresh()
         self.window: list[Step] = []
@@ -181,6 +194,9 @@ class _Run:
     def _step(self) -> None:
         progress, optim, run = self.progress, self.config.optim, self.config.run
         batch_size = optim.effective_batch_size
+        while progress.examples_taken in self.skip:
+            progress.examples_taken += batch_size
+        self.watch(progress.steps, progress.examples_taken)
         plan = plan_step(
             self.prepared.train,
             self.order.take(progress.examples_taken, batch_size),
@@ -199,6 +215,7 @@ class _Run:
 
     def _close_window(self) -> Outcome | None:
         """Judge, evaluate if due, and report the window; return the outcome if it ends the trial."""
+        self.watch(self.progress.steps, None)
         window = fetch_window(self.window, self.curve)
         self.window.clear()
         seconds = time.perf_counter() - self.window_began

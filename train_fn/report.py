@@ -108,3 +108,5 @@ class Outcome:
     start_overhead_s: float
     checkpoint: str | None
     """Folder with the weights that `transformers` loads; None when none were kept."""
+    final: bool = False
+    """Whether it failed in a way in which the same values always fail. Ledgers from before lack it."""

@@ -13,15 +13,18 @@ import ray
 import torch
 import torch.distributed as dist
 
-from train_fn.assignment import Assignment, Message, Refusal
+from train_fn.assignment import Assignment, Failure, Message, Refusal
 from train_fn.before import evaluate_base
 from train_fn.checkpoint_files import remove_all
 from train_fn.config import ModelConfig
 from train_fn.errors import InputError
+from train_fn.heartbeat import Pulse, beating
 from train_fn.loop import train
 from train_fn.model import BaseModel, load_base
+from train_fn.precision import trial_device
 from train_fn.prepared import Prepared, open_prepared
-from train_fn.report import Outcome, Report
+from train_fn.report import Report
+from train_fn.skipped import write_skipped
 from train_fn.tokenizer import save_tokenizer
 
 WAIT_S = 5.0
@@ -55,16 +58,19 @@ def work(loop_config: dict[str, Any]) -> None:
     """Train the trials of a slot until its mailbox closes.
 
     Args:
-        loop_config: `mailbox`: handle of the slot's mailbox actor (methods `next_trial`, `report` and
-            `is_closed`).
+        loop_config: `mailbox`: handle of the slot's mailbox actor (methods `join`, `next_trial`, `report`,
+            `beat` and `is_closed`).
     """
     torch.set_num_threads(1)
     mailbox = loop_config["mailbox"]
     control = dist.new_group(backend="gloo")
-    kept = _Kept()
-    while (assignment := _next_trial(mailbox, control)) != "close":
-        if assignment != "wait":
-            _train_one(mailbox, assignment, kept)
+    kept, pulse, node = _Kept(), Pulse(), ray.get_runtime_context().get_node_id()
+    if dist.get_rank() == 0:
+        ray.get(mailbox.join.remote())
+    with beating(pulse, dist.get_rank(), node, mailbox.beat.remote):
+        while (assignment := _next_trial(mailbox, control)) != "close":
+            if assignment != "wait":
+                _train_one(mailbox, assignment, kept, pulse)
 
 
 def _next_trial(mailbox: Any, control: Any) -> Assignment | Literal["wait", "close"]:
@@ -76,12 +82,13 @@ def _next_trial(mailbox: Any, control: Any) -> Assignment | Literal["wait", "clo
     return cast(Assignment | Literal["wait", "close"], answer[0])
 
 
-def _train_one(mailbox: Any, assignment: Assignment, kept: _Kept) -> None:
-    """Train one trial to its end, or until it is stale; whatever goes wrong becomes its outcome.
+def _train_one(mailbox: Any, assignment: Assignment, kept: _Kept, pulse: Pulse) -> None:
+    """Train one trial to its end, or until it is stale.
 
     Raises:
-        Exception: What went wrong on one of several ranks, after it was reported: the other ranks wait in a
-            collective that will not come, so Ray Train must start the group anew.
+        Exception: What went wrong on this rank, after it was reported, unless it is alone on a CPU. Other
+            ranks may wait in a collective that will not come, and a GPU may be left unusable: Ray Train must
+            start the group anew.
     """
 
     def send(message: Message) -> bool:
@@ -93,13 +100,24 @@ def _train_one(mailbox: Any, assignment: Assignment, kept: _Kept) -> None:
 
     is_first = dist.get_rank() == 0
     workspace = Path(assignment.workspace)
+    pulse.at(0, None)
     try:
         base, prepared = kept.for_trial(assignment)
         before = evaluate_base(base, assignment.config, prepared, Path(assignment.cache))
         if is_first:
             send(before)
+        if is_first and assignment.skip:
+            write_skipped(workspace, assignment.config, prepared, assignment.skip)
         outcome = train(
-            assignment.config, assignment.trial, prepared, base, workspace, emit, assignment.assigned_at
+            assignment.config,
+            assignment.trial,
+            prepared,
+            base,
+            workspace,
+            emit,
+            assignment.assigned_at,
+            assignment.skip,
+            pulse.at,
         )
         if is_first and outcome is None and not ray.get(mailbox.is_closed.remote()):
             remove_all(workspace)  # stopped for good; with its slot it would be taken up again
@@ -109,20 +127,22 @@ def _train_one(mailbox: Any, assignment: Assignment, kept: _Kept) -> None:
         send(Refusal(str(error)))
         return
     except Exception as error:
-        # One trial's failure must not end the slot; the trace is kept where the reason points to.
-        outcome = _failure(assignment, error)
-        remove_all(workspace)
-        if dist.get_world_size() > 1:
-            send(outcome)
+        send(_failure(workspace, error, pulse))
+        if dist.get_world_size() > 1 or trial_device().type != "cpu":
             raise
+        ray.get(mailbox.join.remote())  # as sound as a new group, which takes a quarter of a minute to start
+        return
+    pulse.at(0, None)
     if is_first and outcome is not None:
         send(outcome)
 
 
-def _failure(assignment: Assignment, error: Exception) -> Outcome:
-    log = Path(assignment.workspace) / "error.log"
+def _failure(workspace: Path, error: Exception, pulse: Pulse) -> Failure:
+    """Keep the trace where the reason points to; a trial may fail more than once."""
+    log = workspace / "error.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    log.write_text("".join(traceback.format_exception(error)))
+    with log.open("a") as file:
+        file.write(f"rank {dist.get_rank()}:\n" + "".join(traceback.format_exception(error)))
     first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-    reason = f"{type(error).__name__}: {first_line} (trace in {log.parent.name}/{log.name})"
-    return Outcome(assignment.trial, "failed", reason, 0, 0, 0, None, None, 0.0, 0.0, None)
+    told = f"{type(error).__name__}: {first_line} (trace in {log.parent.name}/{log.name})"
+    return Failure(dist.get_rank(), tuple(kind.__name__ for kind in type(error).__mro__), told, *pulse.now)

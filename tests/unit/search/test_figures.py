@@ -3,7 +3,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.events import Ended, Event, Reported, SearchEnded
+from search.events import Ended, Event, Reported, Retried, SearchEnded
 from search.figures import Figure, RunUpdate, flatten, merge, run_updates
 from search.state import SearchState
 from search.tracking import updates_of
@@ -110,6 +110,16 @@ def test_a_second_attempt_does_not_repeat_them() -> None:
     first: list[Event] = [search_started(), trial_started(1001.0, 0)]
     first += [Ended(1002.0, outcome(0, "cancelled", 0, None)), trial_started(1003.0, 0, attempt=1)]
     assert len([f for f in of_run(first, 0).figures if f.key == "trial/lr"]) == 1
+
+
+def test_faults_that_a_trial_survived_are_tags() -> None:
+    events: list[Event] = [search_started(), trial_started(1001.0, 0)]
+    for k, (cause, skipped) in enumerate((("unknown", 0), ("hang", 0), ("unknown", 8))):
+        events.append(Retried(1002.0 + k, 0, cause, f"fault {k}", skipped))
+    tags = of_run(events, 0).tags
+    assert (tags["retries"], tags["last_fault"]) == ("1 hang, 2 unknown", "fault 2")
+    assert tags["skipped_examples"] == "8"
+    assert "skipped_examples" not in of_run(events[:-1], 0).tags
 
 
 def test_what_a_restarted_worker_repeats_gives_no_figures() -> None:

@@ -13,6 +13,7 @@ from search.events import (
     Ended,
     Event,
     Reported,
+    Retried,
     SearchEnded,
     SearchStarted,
     TrialStarted,
@@ -49,12 +50,25 @@ decisions = st.builds(
     Decision, count, count, count, count, count, number, maybe, maybe, maybe, count, st.booleans(), words
 )
 outcomes = st.builds(
-    Outcome, count, statuses, words, count, count, count, maybe, maybe, number, number, st.none() | words
+    Outcome,
+    count,
+    statuses,
+    words,
+    count,
+    count,
+    count,
+    maybe,
+    maybe,
+    number,
+    number,
+    st.none() | words,
+    st.booleans(),
 )
 events = st.one_of(
     st.builds(SearchStarted, number, values, words, words, words),
     st.builds(BaselineMeasured, number, evaluations),
     st.builds(TrialStarted, number, count, count, values, values, st.none() | count),
+    st.builds(Retried, number, count, words, words, count),
     st.builds(Reported, number, reports),
     st.builds(Decided, number, decisions),
     st.builds(Ended, number, outcomes),
@@ -75,6 +89,11 @@ def test_a_start_from_before_trials_were_confirmed_is_still_read() -> None:
     values = json.loads(encode(started))
     del values["confirms"]
     assert decode(json.dumps(values)) == started
+
+
+def test_an_end_from_before_failures_could_be_final_is_still_read() -> None:
+    (ended,) = [event for event in small_search() if isinstance(event, Ended)][:1]
+    assert decode(encode(ended).replace(',"final":false', "")) == ended
 
 
 @settings(deadline=None)  # waits for the disk

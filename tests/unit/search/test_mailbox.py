@@ -1,10 +1,14 @@
 import asyncio
+from dataclasses import replace
 
 import pytest
 
+from search.faults import MAX_ATTEMPTS, Retry
 from search.mailbox import Mailbox
-from train_fn.assignment import Assignment
-from train_fn.config import TrainConfig
+from search.watch import Hang
+from train_fn.assignment import Assignment, Failure
+from train_fn.config import RunConfig, TrainConfig
+from train_fn.heartbeat import BEAT_S, Beat
 from train_fn.report import Evaluation, Outcome, Report
 
 EVALUATION = Evaluation(1.0, 0.1, (1.0,), (3,), 0.1)
@@ -26,7 +30,7 @@ def outcome() -> Outcome:
 
 def test_reports_arrive_in_order_and_unjudged_ones_do_not_wait() -> None:
     async def story() -> list[int]:
-        box = Mailbox(3)
+        box = Mailbox()
         await box.submit(assignment(1))
         assert (await box.next_trial(1.0)) == assignment(1)
         assert [await box.report(1, report(t)) for t in (1, 2)] == [True, True]
@@ -41,7 +45,7 @@ def test_reports_arrive_in_order_and_unjudged_ones_do_not_wait() -> None:
 @pytest.mark.parametrize("goes_on", [True, False])
 def test_an_evaluation_is_answered_once_it_was_judged(goes_on: bool) -> None:
     async def story() -> bool:
-        box = Mailbox(3)
+        box = Mailbox()
         await box.submit(assignment(1))
         judged = asyncio.ensure_future(box.report(1, report(1, EVALUATION)))
         await box.take()
@@ -60,7 +64,7 @@ def test_an_evaluation_is_answered_once_it_was_judged(goes_on: bool) -> None:
 
 def test_reports_of_a_stopped_trial_are_stale() -> None:
     async def story() -> None:
-        box = Mailbox(3)
+        box = Mailbox()
         await box.submit(assignment(1))
         await box.submit(assignment(2))
         assert not await box.report(1, report(1))
@@ -74,10 +78,17 @@ def test_reports_of_a_stopped_trial_are_stale() -> None:
 
 def test_a_restarted_group_gets_its_trial_again_but_not_for_ever() -> None:
     async def story() -> Outcome:
-        box = Mailbox(2)
+        box = Mailbox()
         await box.submit(assignment(1))
-        assert [await box.next_trial(0.01) for _ in range(2)] == [assignment(1)] * 2
-        assert await box.next_trial(0.01) == "wait"
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            await box.join()
+            assert await box.next_trial(0.01) == assignment(1)
+            if attempt < MAX_ATTEMPTS:
+                await box.lost({1: "exit type SYSTEM_ERROR"})
+                retry = await box.take()
+                assert isinstance(retry, Retry)
+                assert (retry.cause, retry.skipped_examples) == ("died", 0)
+        await box.join()  # nobody said that the last one died: that another one comes tells it
         message = await box.take()
         assert isinstance(message, Outcome)
         assert await box.next_trial(0.01) == "wait"
@@ -85,12 +96,81 @@ def test_a_restarted_group_gets_its_trial_again_but_not_for_ever() -> None:
 
     given_up = asyncio.run(story())
     assert given_up.status == "failed"
-    assert "2 attempts" in given_up.reason
+    assert "3 attempts (died, died, died)" in given_up.reason
+    assert not given_up.final
+
+
+def test_a_group_in_which_a_rank_failed_gets_no_trial_and_the_first_cause_counts() -> None:
+    async def story() -> tuple[Retry, Assignment]:
+        box = Mailbox()
+        await box.submit(assignment(1))
+        await box.join()
+        await box.next_trial(0.01)
+        broken = Failure(0, ("RuntimeError",), "RuntimeError: Connection closed by peer", 3, 24)
+        assert await box.report(1, broken)
+        assert await box.report(1, Failure(1, ("OutOfMemoryError",), "CUDA out of memory", 3, 24))
+        assert await box.next_trial(0.01) == "wait"
+        await box.lost({0: "RuntimeError", 1: "OutOfMemoryError"})
+        retry = await box.take()
+        assert isinstance(retry, Retry)
+        again = await box.next_trial(0.01)
+        assert isinstance(again, Assignment)
+        return retry, again
+
+    retry, again = asyncio.run(story())
+    assert retry.cause == "out_of_memory"
+    assert "max_tokens_per_micro_batch = 2048 instead of 4096" in retry.told
+    assert again.config.engine.max_tokens_per_micro_batch == 2048
+
+
+def test_a_failure_of_a_trial_that_nobody_wants_is_no_fault_of_the_next() -> None:
+    async def story() -> object:
+        box = Mailbox()
+        await box.submit(assignment(1))
+        await box.join()
+        await box.next_trial(0.01)
+        await box.submit(assignment(2))
+        assert not await box.report(1, Failure(0, ("IndexError",), "IndexError", 3, 24))
+        await box.lost({0: "IndexError"})
+        await box.join()
+        assert await box.next_trial(0.01) == assignment(2)
+        await box.report(2, outcome())
+        return await box.take()
+
+    assert asyncio.run(story()) == outcome()
+
+
+def test_a_silent_group_is_found_while_it_holds_a_trial_and_only_once() -> None:
+    quick = replace(assignment(1), config=TrainConfig(run=RunConfig(hang_timeout_s=5)))
+    beat = Beat(1, 4242, "node", 3, 7, 56)
+
+    async def story() -> tuple[Hang | None, Retry]:
+        box = Mailbox()
+        found = asyncio.ensure_future(box.hang())
+        await box.beat(beat)
+        await box.submit(quick)
+        await box.next_trial(0.01)
+        box._ranks[1] = replace(box._ranks[1], alive=box._ranks[1].alive - 60)
+        hang = await found
+        again = asyncio.ensure_future(box.hang())
+        await asyncio.sleep(BEAT_S)
+        assert not again.done()
+        await box.lost({1: "killed"})
+        await box.close()
+        assert await again is None
+        retry = await box.take()
+        assert isinstance(retry, Retry)
+        return hang, retry
+
+    hang, retry = asyncio.run(story())
+    assert hang == Hang((beat,), "workspace")
+    assert retry.cause == "hang"
+    assert "rank 1 gave no sign of life for 4 s" in retry.told
 
 
 def test_a_worker_knows_whether_its_trial_was_stopped_or_the_slot_ends() -> None:
     async def story() -> list[bool]:
-        box = Mailbox(3)
+        box = Mailbox()
         await box.submit(assignment(1))
         await box.submit(assignment(2))
         stopped = [await box.report(1, report(1)), await box.is_closed()]
@@ -102,7 +182,7 @@ def test_a_worker_knows_whether_its_trial_was_stopped_or_the_slot_ends() -> None
 
 def test_closing_sends_workers_home() -> None:
     async def story() -> None:
-        box = Mailbox(3)
+        box = Mailbox()
         waiting = asyncio.ensure_future(box.next_trial(5.0))
         await asyncio.sleep(0.01)
         await box.close()
@@ -114,7 +194,7 @@ def test_closing_sends_workers_home() -> None:
 
 def test_a_lost_group_fails_the_trial_it_held() -> None:
     async def story() -> Outcome:
-        box = Mailbox(3)
+        box = Mailbox()
         await box.submit(assignment(1))
         await box.fail("the group is gone")
         message = await box.take()

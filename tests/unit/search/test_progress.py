@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from search import progress
-from search.events import Ended, Event, Reported, SearchEnded
+from search.events import Ended, Event, Reported, Retried, SearchEnded
 from search.progress import Goal, Progress, event_lines, goal_of, render, seconds_left, sparkline, status_line
 from search.state import SearchState, apply, replay
 from spaces.experiment import BudgetConfig, ConfirmConfig
@@ -53,6 +53,11 @@ def test_lines_tell_ends_and_new_bests_and_never_one_per_report() -> None:
 def test_a_trial_that_starts_again_is_told() -> None:
     events = [search_started(), trial_started(1001.0, 4), trial_started(1009.0, 4, attempt=1)]
     assert lines_of(events) == ["exp9-0004 starts again (attempt 2)"]
+
+
+def test_a_fault_that_a_trial_survives_is_told() -> None:
+    events = [search_started(), trial_started(1001.0, 4), Retried(1002.0, 4, "hang", "stuck; tried again", 0)]
+    assert lines_of(events) == ["exp9-0004 goes on after a fault (hang): stuck; tried again"]
 
 
 def test_the_time_left_comes_from_this_commands_speed() -> None:

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from search.events import BaselineMeasured, Decided, Ended, Event, Reported, TrialStarted
+from search.events import BaselineMeasured, Decided, Ended, Event, Reported, Retried, TrialStarted
+from search.faults import Retry
 from search.halving import Decision
 from search.ledger import FILE_NAME, Ledger, read_events
 from search.recorder import Recorder, TuneRecorder
@@ -95,6 +96,23 @@ def test_what_still_runs_is_cancelled_and_taken_up_by_the_next_command(desk: Des
     assert isinstance(ended, Ended)
     assert ended.outcome.status == "cancelled"
     assert [number for number, _ in desk.study.running()] == [0]
+
+
+def test_a_retry_is_written_down_and_a_failed_trial_keeps_its_figures(desk: Desk) -> None:
+    desk.result(**report(10))
+    desk.result(retry=Retry(0, "hang", "rank 1 gave no sign of life; tried again", 0))
+    desk.result(retry=Retry(0, "unknown", "IndexError; its 8 examples are left out", 8))
+    desk.result(**report(20))
+    reason = "given up after 3 attempts (hang, unknown, hang): no rank advanced"
+    desk.result(outcome=Outcome(0, "failed", reason, 0, 0, 0, None, None, 0.0, 0.0, None, True), done=True)
+    assert desk.kinds() == [TrialStarted, Reported, Retried, Retried, Reported, Ended]
+    trial = desk.recorder.state.trials[0]
+    assert [again.cause for again in trial.retries] == ["hang", "unknown"]
+    assert trial.skipped_examples == 8
+    assert (trial.status, trial.reason, trial.tokens_seen) == ("failed", reason, 20)
+    ended = desk.heard[-1]
+    assert isinstance(ended, Ended)
+    assert ended.outcome.final
 
 
 def test_a_dead_slot_fails_its_trial(desk: Desk) -> None:

@@ -150,6 +150,13 @@ def test_a_failed_trial_is_tried_again_with_its_values_and_uses_the_budget_once(
     assert study.ask()[1] != tried[0]
 
 
+def test_a_trial_whose_failure_is_final_is_not_tried_again(tmp_path: Path) -> None:
+    study = Study.open(EXPERIMENT, tmp_path)
+    number, _ = study.ask()
+    study.tell(replace(outcome(number, "failed"), final=True), {})
+    assert [t.state.name for t in stored(tmp_path)] == ["FAIL", "WAITING"], "the other known good point"
+
+
 def next_of_retry(study: Study) -> tuple[int, Params]:
     """Return the retry, which waits behind the second known good point."""
     number, _ = study.ask()

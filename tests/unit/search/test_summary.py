@@ -1,18 +1,20 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import jsonschema
 import pytest
 
-from search.events import Ended, Event, Reported, SearchEnded
+from search.events import Ended, Event, Reported, Retried, SearchEnded
+from search.faults import Cause
 from search.ledger import decode, encode
 from search.state import replay
 from search.summary import (
     BestSummary,
     ConfirmationSummary,
     ConfirmedSummary,
+    RetrySummary,
     Summary,
     TrialSummary,
     closing_lines,
@@ -64,6 +66,18 @@ def test_a_search_that_hardly_began_has_a_summary(events: list[Event]) -> None:
     check_schema(summarise(state, experiment(), {}))
 
 
+def test_retries_and_what_was_left_out_are_told_with_their_causes() -> None:
+    again = [
+        Retried(1001.5, 0, cause, f"it was {cause}", 8) for cause in get_args(Cause) if cause != "config"
+    ]
+    events = small_search()
+    summary = summarise(replay([*events[:3], *again, *events[3:]]), experiment(), {})
+    check_schema(summary)
+    assert summary["trials"][0]["retries"][0] == {"cause": "out_of_memory", "told": "it was out_of_memory"}
+    assert [len(trial["retries"]) for trial in summary["trials"]] == [6, 0, 0, 0]
+    assert [trial["skipped_examples"] for trial in summary["trials"]] == [48, 0, 0, 0]
+
+
 def test_the_summary_is_the_same_from_memory_and_from_the_ledger() -> None:
     events = small_search()
     read_back = [decode(encode(event)) for event in events]
@@ -75,6 +89,7 @@ def test_the_summary_is_the_same_from_memory_and_from_the_ledger() -> None:
     [
         (Summary, SCHEMA),
         (TrialSummary, "trial"),
+        (RetrySummary, "retry"),
         (BestSummary, "best"),
         (ConfirmationSummary, "confirmation"),
         (ConfirmedSummary, "confirmed"),
@@ -87,7 +102,7 @@ def test_schema_and_code_name_the_same_keys(kind: type, place: Any) -> None:
 
 def test_the_documentation_names_every_key() -> None:
     text = (Path(__file__).parents[3] / "docs" / "summary.md").read_text()
-    for kind in (Summary, TrialSummary, BestSummary, ConfirmationSummary, ConfirmedSummary):
+    for kind in (Summary, TrialSummary, RetrySummary, BestSummary, ConfirmationSummary, ConfirmedSummary):
         for key in get_type_hints(kind):
             assert f"`{key}`" in text, key
 

@@ -12,6 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from tests.toys import toy_base, toy_prepared, toy_train_config
+from train_fn.batches import Order
 from train_fn.config import LoraConfig
 from train_fn.loop import train
 from train_fn.model import fresh_model
@@ -120,6 +121,24 @@ def test_same_seed_same_trial_other_seed_other_trial(tmp_path: Path) -> None:
     outcomes = [run(tmp_path / str(k), run__seed=seed)[0] for k, seed in enumerate((3, 3, 4))]
     nlls = [o.eval_nll for o in outcomes if o is not None]
     assert nlls[0] == nlls[1] != nlls[2]
+
+
+def test_a_skipped_step_takes_its_examples_out_and_no_others(tmp_path: Path) -> None:
+    seen: list[tuple[int, int | None]] = []
+    config, emit = toy_train_config(), lambda _: True
+    outcome = train(
+        config, 7, PREPARED, BASE, tmp_path, emit, time.time(), (0, 16, 24), lambda *at: seen.append(at)
+    )
+    assert outcome is not None
+    assert outcome.status == "finished"
+    steps = [at for at in seen if at[1] is not None]
+    assert steps == [(k, place) for k, place in enumerate([8, *range(32, 8 * outcome.steps + 24, 8)])]
+    taken = Order(PREPARED.train.sources, (), 0).take
+    lengths = sum(
+        int(PREPARED.train.lengths[taken(place, 8)].sum()) for _, place in steps if place is not None
+    )
+    assert outcome.tokens_seen == lengths
+    assert seen[-1] == (outcome.steps, None), "evaluation and export are no step"
 
 
 def test_diverged_trial_says_so_and_never_reports_a_number_that_is_not_finite(tmp_path: Path) -> None:

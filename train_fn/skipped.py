@@ -1,0 +1,32 @@
+"""Which examples a trial leaves out, because training failed on them twice."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from train_fn.batches import Order
+from train_fn.config import TrainConfig
+from train_fn.prepared import Prepared
+
+FILE_NAME = "skipped_examples.jsonl"
+
+
+def write_skipped(workspace: Path, config: TrainConfig, prepared: Prepared, skip: Sequence[int]) -> None:
+    """Write the ids of the examples that a trial skips, one JSON line each, in place of an earlier list.
+
+    Args:
+        workspace: The trial's folder.
+        config: The trial.
+        prepared: Its data.
+        skip: Places in the order of examples at which a skipped step would begin.
+    """
+    order = Order(prepared.train.sources, config.data.weights, config.run.seed)
+    lines = [
+        json.dumps({"id": prepared.train.ids[int(example)], "window": place})
+        for place in skip
+        for example in order.take(place, config.optim.effective_batch_size)
+    ]
+    workspace.mkdir(parents=True, exist_ok=True)
+    partial = workspace / f".{FILE_NAME}.partial"
+    partial.write_text("".join(f"{line}\n" for line in lines))
+    partial.replace(workspace / FILE_NAME)
