@@ -73,8 +73,8 @@ def _cause_of(failure: Failure) -> Cause:
     starting = failure.steps == 0 and failure.place is None
     if starting and {"ValueError", "DeepSpeedConfigError"} & set(failure.kinds):
         return "config"
-    is_ours = {"RuntimeError", "OSError", "TimeoutError"} & set(failure.kinds)
-    return "collective" if is_ours and _COLLECTIVE.search(failure.told) else "unknown"
+    raised_below = {"RuntimeError", "OSError", "TimeoutError"} & set(failure.kinds)
+    return "collective" if raised_below and _COLLECTIVE.search(failure.told) else "unknown"
 
 
 def cause_of_loss(text: str, oom_killed: bool) -> Cause:

@@ -103,11 +103,14 @@ class Mailbox:
         self._ranks[beat.rank] = watched(self._ranks.get(beat.rank), beat, time.monotonic())
 
     async def hang(self) -> Hang | None:
-        """Wait until the worker group hangs over a trial and return it, once; None when the slot closes."""
+        """Return the worker group when it hangs while there is a trial, once; None when the slot closes.
+
+        A trial that was not taken up counts too: the rank that would ask for it may be the one that hangs.
+        """
         while not self._closed:
             await asyncio.sleep(BEAT_S / 2)
-            if not self._taken or self._over or self._hang_seen or self._assignment is None:
-                continue
+            if self._over or self._hang_seen or self._assignment is None:
+                continue  # nobody waits for the group
             limit_s = self._assignment.config.run.hang_timeout_s
             told = hang_told(self._ranks, time.monotonic(), limit_s)
             if told:
@@ -128,7 +131,8 @@ class Mailbox:
                 for rank in deaths.keys() - self._spoke:
                     cause = cause_of_loss(deaths[rank], killed)
                     self._evidence.append(self._fault_from_outside(cause, f"rank {rank} died ({cause})"))
-                unseen = self._fault_from_outside("died", "its worker group ended without a word")
+                # Ray Train takes a group without an error down when its machines are about to be taken away.
+                unseen = self._fault_from_outside("lost", "its worker group was taken down")
                 self._decide(explaining(self._evidence or [unseen]))
             self._taken, self._hang_seen = False, False
             self._evidence.clear()

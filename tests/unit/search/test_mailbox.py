@@ -83,12 +83,12 @@ def test_a_restarted_group_gets_its_trial_again_but_not_for_ever() -> None:
         for attempt in range(1, MAX_ATTEMPTS + 1):
             await box.join()
             assert await box.next_trial(0.01) == assignment(1)
+            await box.lost({1: "exit type SYSTEM_ERROR"})
             if attempt < MAX_ATTEMPTS:
-                await box.lost({1: "exit type SYSTEM_ERROR"})
                 retry = await box.take()
                 assert isinstance(retry, Retry)
                 assert (retry.cause, retry.skipped_examples) == ("died", 0)
-        await box.join()  # nobody said that the last one died: that another one comes tells it
+        await box.join()
         message = await box.take()
         assert isinstance(message, Outcome)
         assert await box.next_trial(0.01) == "wait"
@@ -121,6 +121,39 @@ def test_a_group_in_which_a_rank_failed_gets_no_trial_and_the_first_cause_counts
     assert retry.cause == "out_of_memory"
     assert "max_tokens_per_micro_batch = 2048 instead of 4096" in retry.told
     assert again.config.engine.max_tokens_per_micro_batch == 2048
+
+
+def test_a_group_that_was_taken_down_without_an_error_is_not_held_against_its_trial() -> None:
+    async def story() -> list[str]:
+        box = Mailbox()
+        await box.submit(assignment(1))
+        causes = []
+        for _ in range(2 * MAX_ATTEMPTS):
+            await box.join()
+            assert await box.next_trial(0.01) == assignment(1)
+            await box.join()
+            retry = await box.take()
+            assert isinstance(retry, Retry)
+            causes.append(retry.cause)
+        return causes
+
+    assert set(asyncio.run(story())) == {"lost"}
+
+
+def test_a_rank_that_hangs_before_it_asked_for_the_trial_is_found_and_no_fault_of_the_trial() -> None:
+    async def story() -> Hang | None:
+        box = Mailbox()
+        await box.beat(Beat(0, 4242, "node", 3, 0, None))
+        box._ranks[0] = replace(box._ranks[0], alive=box._ranks[0].alive - 1000)
+        await box.submit(assignment(1))
+        hang = await box.hang()
+        await box.lost({0: "killed"})
+        await box.join()
+        assert await box.next_trial(0.01) == assignment(1)
+        assert not box._messages
+        return hang
+
+    assert asyncio.run(story()) is not None
 
 
 def test_a_failure_of_a_trial_that_nobody_wants_is_no_fault_of_the_next() -> None:
