@@ -165,8 +165,7 @@ def _host_memory(
     config, memory = most
     gpu = experiment.resources.gpus_per_rank > 0
     precision = planned_precision(config.engine.precision, gpu)
-    own = memory.runtime_gib if gpu else memory.total_gib
-    return HostMemory(own + memory.offloaded_gib, weights_gib(shape, precision))
+    return HostMemory(memory.host_gib(gpu), weights_gib(shape, precision))
 
 
 def _model(

@@ -44,11 +44,17 @@ class MemoryEstimate:
     runtime_gib: float
     offloaded_gib: float
     """In the host's memory, for an offloaded optimizer."""
+    copied_gib: float
+    """In the host's memory while a checkpoint is written: trained weights and optimizer states."""
 
     @property
     def working_gib(self) -> float:
         """Peak of what comes and goes: the backward pass or the optimizer step, whichever is larger."""
         return max(self.activations_gib + self.logits_gib + self.communication_gib, self.step_gib)
+
+    def host_gib(self, gpu: bool) -> float:
+        """Return the peak in the host's memory; without a GPU that is where it trains."""
+        return self.offloaded_gib + self.copied_gib + (self.runtime_gib if gpu else self.total_gib)
 
     @property
     def total_gib(self) -> float:
@@ -86,7 +92,7 @@ def estimate(
     trained = shape.trainable(config.model)
     stored = shape.parameters + (trained if config.model.lora.rank else 0)
     offload = config.engine.offload_optimizer and stage > 0
-    optimizer = _optimizer_bytes(trained, stage, ranks)
+    states = optimizer = _optimizer_bytes(trained, stage, ranks)
     gradients = _gradient_bytes(trained, stage, ranks)
     offloaded = 0.0
     if offload:
@@ -102,6 +108,7 @@ def estimate(
         step_gib=0.0 if offload else _step_bytes(trained, stage, ranks) / GIB,
         runtime_gib=GPU_RUNTIME_GIB if gpu else CPU_RUNTIME_GIB,
         offloaded_gib=offloaded / GIB,
+        copied_gib=(size * trained / (ranks if stage == 3 else 1) + states) / GIB,
     )
 
 

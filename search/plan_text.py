@@ -249,6 +249,7 @@ def _memory(model: Model) -> Iterator[tuple[str, str]]:
     yield "together", f"{_gib(memory.total_gib)}{has}"
     if memory.offloaded_gib:
         yield "offloaded to the host", _gib(memory.offloaded_gib)
+    yield "checkpoint copy", f"{_gib(memory.copied_gib)} of the host's memory while it is written"
 
 
 def _cost(plan: Plan, model: Model) -> Iterator[tuple[str, str]]:

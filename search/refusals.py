@@ -104,7 +104,7 @@ def _host_memory(plan: Plan) -> str:
     assert plan.model is not None, "only a known model limits slots by memory"
     ranks, memory = plan.experiment.resources.ranks_per_slot, plan.model.memory
     gpu = plan.experiment.resources.gpus_per_rank > 0
-    per_rank = memory.offloaded_gib + (memory.runtime_gib if gpu else memory.total_gib)
+    per_rank = memory.host_gib(gpu)
     has = max(node.memory_gib for node in plan.cluster.nodes)
     needs = f"needs about {per_rank:,.1f} GiB of host memory on each of {ranks} ranks"
     rule = f"{needs}, and the largest node has {has:,.1f} GiB"

@@ -206,6 +206,15 @@ def test_gpt_j_under_zero_is_what_the_paper_says() -> None:
     assert fixed == pytest.approx(18 / 8 * GPT_J.parameters / GIB)
 
 
+def test_the_copies_of_all_ranks_are_a_checkpoint_and_lie_on_the_host() -> None:
+    for stage, ranks in ((0, 1), (1, 1), (3, 4)):
+        config = train_config(zero_stage=stage)
+        want = estimate(GPT_J, config, ranks, "fp32", True)
+        assert ranks * want.copied_gib == pytest.approx(checkpoint_gib(GPT_J, config, "fp32"))
+        assert want.host_gib(gpu=True) == pytest.approx(want.copied_gib + want.runtime_gib)
+        assert want.host_gib(gpu=False) == pytest.approx(want.copied_gib + want.total_gib)
+
+
 def test_checkpoints_and_weights_are_as_large_as_their_numbers() -> None:
     config = train_config(zero_stage=2)
     assert checkpoint_gib(GPT_J, config, "bf16") == pytest.approx(14 * GPT_J.parameters / GIB)
