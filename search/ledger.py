@@ -4,7 +4,6 @@ The last line may be torn by a crash: it is cut when the file is opened for writ
 read, so a line either counts whole or never happened.
 """
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -30,13 +29,13 @@ FILE_NAME = "events.jsonl"
 
 
 class Ledger:
-    """Append events to a file that no other process appends to.
+    """Append events to a file that no other process appends to: `search.lock` sees to that.
 
     Args:
         path: The file; its folder is made when missing.
 
     Raises:
-        InputError: Another search holds the file, or it cannot be written.
+        InputError: The file cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -46,12 +45,6 @@ class Ledger:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise _unwritable(path, error) from error
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(self._file)
-            rule = "is being written by another search; wait for it, or use another --storage"
-            raise InputError(f"{path} {rule}") from error
         self._size = _whole_lines(self._file)
         os.ftruncate(self._file, self._size)
         os.lseek(self._file, self._size, os.SEEK_SET)

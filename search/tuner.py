@@ -65,10 +65,11 @@ def search(
     )
     halving = Halving(experiment.halving, experiment.base.run.max_tokens)
     halving.restore(_decisions(past))
+    callback = TuneRecorder(recorder, study, experiment.base)
+    callback.end_halved()
     searcher = StudySearcher(
         study, experiment.budget.trials, lambda: wanted(recorder.state, experiment.confirm)
     )
-    callback = TuneRecorder(recorder, study, experiment.base)
     _fit(experiment, inputs, searcher, TokenHalving(halving, callback.decided), callback)
     callback.cancel_running()
     if callback.refusal:

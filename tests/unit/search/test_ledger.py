@@ -136,16 +136,6 @@ def test_a_line_that_is_no_event_is_named(tmp_path: Path, line: str, told: str) 
     assert str(path) in str(error.value)
 
 
-def test_two_searches_do_not_share_a_ledger(tmp_path: Path) -> None:
-    path = tmp_path / "events.jsonl"
-    ledger = Ledger(path)
-    code = f"from pathlib import Path; from search.ledger import Ledger; Ledger(Path({str(path)!r}))"
-    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "is being written by another search" in other.stderr
-    ledger.close()
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
 def test_a_full_disk_is_one_line_and_leaves_whole_lines(tmp_path: Path) -> None:
     # A file size limit stops a write in the middle of a line, as a full disk does.
     path = tmp_path / "events.jsonl"
