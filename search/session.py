@@ -3,7 +3,6 @@
 import os
 import signal
 import socket
-import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -11,8 +10,10 @@ from pathlib import Path
 from search import tracking_uri
 from search.cli import EXIT_INTERRUPTED, EXIT_RAY_LOST
 from search.cluster import Cluster, local_machine, ray_cluster
-from search.continuation import check_unchanged
+from search.code_version import code_version
+from search.continuation import check_code, check_unchanged
 from search.data import prepared_data
+from search.fresh import set_aside
 from search.ledger import FILE_NAME as LEDGER
 from search.ledger import Ledger, read_events
 from search.local_ray import RayInstance, connected
@@ -41,13 +42,17 @@ _TRACKING_TIMEOUT_S = 60.0
 _EXIT_CODES = {"finished": 0, "failed": 1, "interrupted": EXIT_INTERRUPTED}
 
 
-def run_session(experiment: Experiment, storage: Path, address: str) -> int:
+def run_session(
+    experiment: Experiment, storage: Path, address: str, fresh: bool = False, allow_code_change: bool = False
+) -> int:
     """Run or continue a search and print its result.
 
     Args:
         experiment: What to search.
         storage: The storage folder; the search lies in a folder of its name below it.
         address: Of a running Ray cluster; empty starts Ray on this machine.
+        fresh: Begin anew; a search that is there is moved aside, whole.
+        allow_code_change: Go on although the code computes other figures than it did.
 
     Returns:
         The exit code: 0 finished, 1 no trial could run, 130 interrupted. Where Ray dies the process ends with
@@ -67,11 +72,21 @@ def run_session(experiment: Experiment, storage: Path, address: str) -> int:
     experiment = with_rungs(experiment)
     with locked(storage / f"{experiment.name}.lock") as lock:
         _end_what_was_left(lock.previous)
+        if fresh and (aside := set_aside(storage, experiment.name)) is not None:
+            print(f"the search that was here is kept: --storage {aside} opens it")
         with closing(Ledger(folder / LEDGER)) as ledger:
-            return _run(experiment, storage, address, uri, lock, ledger)
+            return _run(experiment, storage, address, uri, lock, ledger, allow_code_change)
 
 
-def _run(experiment: Experiment, storage: Path, address: str, uri: str, lock: Lock, ledger: Ledger) -> int:
+def _run(
+    experiment: Experiment,
+    storage: Path,
+    address: str,
+    uri: str,
+    lock: Lock,
+    ledger: Ledger,
+    allow_code_change: bool,
+) -> int:
     """Run or continue a search that no other command runs."""
     folder = storage / experiment.name
     past = list(read_events(folder / LEDGER))
@@ -86,13 +101,24 @@ def _run(experiment: Experiment, storage: Path, address: str, uri: str, lock: Lo
         )
         tracker.start()
     else:
+        code = code_version()
+        changed = check_code(experiment.name, code, allow_code_change, past)
         plan = None if address else _plan(experiment, local_machine(), storage, prepared)
         with connected(address) as instance:
             if lock.previous is not None and lock.previous.ray_job and address:
                 wait_for_job(lock.previous.ray_job)
             lock.note_ray(instance)
             plan = plan or _plan(experiment, ray_cluster(), storage, prepared)
-            state = _search(experiment, storage, ledger, prepared, plan, tracker, instance)
+            inputs = SearchInputs(
+                folder=folder.resolve(),
+                prepared=prepared.folder.resolve(),
+                data_key=prepared.key,
+                cache=(storage / "cache").resolve(),
+                code=code,
+                code_change_allowed=changed,
+                slots=plan.slots,
+            )
+            state = _search(experiment, inputs, ledger, tracker, instance)
     return _sum_up(experiment, folder, state, tracker, uri)
 
 
@@ -147,24 +173,10 @@ def _plan_line(plan: Plan) -> str:
 
 
 def _search(
-    experiment: Experiment,
-    storage: Path,
-    ledger: Ledger,
-    prepared: Prepared,
-    plan: Plan,
-    tracker: Tracker,
-    instance: RayInstance,
+    experiment: Experiment, inputs: SearchInputs, ledger: Ledger, tracker: Tracker, instance: RayInstance
 ) -> SearchState:
     progress = Progress(experiment)
     lost = own_ray(os.getpid()) if instance.session else control_store(instance.control_store)
-    inputs = SearchInputs(
-        folder=(storage / experiment.name).resolve(),
-        prepared=prepared.folder.resolve(),
-        data_key=prepared.key,
-        cache=(storage / "cache").resolve(),
-        git_commit=_git_commit(),
-        slots=plan.slots,
-    )
     tracker.start()
     progress.start()
     try:
@@ -196,14 +208,3 @@ def _sum_up(experiment: Experiment, folder: Path, state: SearchState, tracker: T
     if address is not None:
         print(f"  opens at {tracking_uri.page_at(uri, address)}")
     return _EXIT_CODES[state.status]
-
-
-def _git_commit() -> str:
-    """Return the commit of the working directory's repository, empty outside of one."""
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout.strip()

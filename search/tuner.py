@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ray import tune
 
+from search.code_version import CodeVersion
 from search.confirming import missing, wanted
 from search.events import Decided, Ended, Event, Reported, SearchEnded, SearchStarted
 from search.halving import Decision, Halving, rung_tokens
@@ -37,7 +38,8 @@ class SearchInputs:
     """Folder of the prepared data."""
     data_key: str
     cache: Path
-    git_commit: str
+    code: CodeVersion
+    code_change_allowed: bool
     slots: int
 
 
@@ -61,7 +63,15 @@ def search(
     recorder = Recorder(ledger, replay(past), tuple(listeners))
     _reconcile(study, recorder.state, past)
     recorder.record(
-        SearchStarted(began, _described(experiment), experiment.profile, inputs.data_key, inputs.git_commit)
+        SearchStarted(
+            time=began,
+            experiment=_described(experiment),
+            profile=experiment.profile,
+            data_key=inputs.data_key,
+            git_commit=inputs.code.git_commit,
+            sources=inputs.code.sources,
+            code_change_allowed=inputs.code_change_allowed,
+        )
     )
     halving = Halving(experiment.halving, experiment.base.run.max_tokens)
     halving.restore(_decisions(past))

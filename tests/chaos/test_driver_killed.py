@@ -24,7 +24,7 @@ from tests.chaos.killed_at import POINTS
 from tests.integration.commands import REPOSITORY, command, run
 
 OWN = ("data.clean.near_duplicates=false", "resources.slots=1", "halving.noise_band=0", "halving.eta=2")
-SHORT = ("budget.trials=2", "run.max_tokens=30000")
+SHORT = ("budget.trials=2", "run.max_tokens=20000")
 
 
 def start(storage: Path, *settings: str, killed_at: tuple[str, int] | None = None) -> "subprocess.Popen[str]":
