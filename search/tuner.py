@@ -188,10 +188,20 @@ def _reconcile(study: Study, state: SearchState, past: list[Event]) -> None:
 
 
 def _decisions(past: list[Event]) -> Iterable[tuple[Decision, Evaluation]]:
-    """Pair each decision with the evaluation it judged."""
+    """Pair each decision with the evaluation it judged.
+
+    Raises:
+        InputError: There is none.
+    """
     evaluations: dict[tuple[int, int], Evaluation] = {}
     for event in past:
         if isinstance(event, Reported) and event.report.eval is not None:
             evaluations[event.report.trial, event.report.tokens_seen] = event.report.eval
         elif isinstance(event, Decided):
-            yield event.decision, evaluations[event.decision.trial, event.decision.tokens_seen]
+            at = event.decision.trial, event.decision.tokens_seen
+            if at not in evaluations:
+                raise InputError(
+                    f"the ledger judges trial {at[0]} at {at[1]:,} tokens, where it was never evaluated; "
+                    "restore the file, or begin anew with --fresh"
+                )
+            yield event.decision, evaluations[at]

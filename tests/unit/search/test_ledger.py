@@ -22,8 +22,9 @@ from search.ledger import Ledger, decode, encode, read_events, read_from
 from tests.unit.search.recorded import report, search_started, small_search, trial_started
 from train_fn.errors import InputError
 from train_fn.report import Evaluation, Outcome, Point, Report
+from train_fn.typed import LARGEST_FIGURE
 
-number = st.floats(allow_nan=False, allow_infinity=False)
+number = st.floats(-LARGEST_FIGURE, LARGEST_FIGURE)
 count = st.integers(0, 10**12)
 words = st.text(max_size=20)
 maybe = st.none() | number
