@@ -2,7 +2,7 @@
 
 import math
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -50,7 +50,8 @@ def parse(text: str, kind: Any, path: str) -> Any:
             raise InputError(f"{path} = {_shown(text)} is not a boolean; write true or false")
         return _BOOLEANS[text.lower()]
     try:
-        return {int: _whole, float: _finite, str: str}[kind](text)
+        readers: dict[object, Callable[[str], object]] = {int: _whole, float: _finite, str: str}
+        return readers[kind](text)
     except ValueError:
         names = {int: "a whole number", float: "a number"}
         raise InputError(f"{path} = {_shown(text)} is not {names[kind]}; write one, for example 64") from None
