@@ -5,11 +5,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from analysis.records import SearchRecord
 from spaces.promotion import BehaviourConfig
 from train_fn.errors import InputError
+from train_fn.typed import from_plain, load_json
 
 FILE_NAME = "behaviour.json"
 VERSION = 1
@@ -117,11 +117,19 @@ def read_listened(folder: Path) -> Listened | None:
     """
     path = folder / FILE_NAME
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-        return _listened(plain) if plain["version"] == VERSION else None
+        plain = load_json(path.read_text(encoding="utf-8"))
+        if not isinstance(plain, dict):
+            raise ValueError("no object")
+        if plain.pop("version", None) != VERSION:
+            return None
+        listened = from_plain(Listened, plain)
+        for model in listened.models:
+            if missing := [name for name in FIGURES if name not in model.figures]:
+                raise ValueError(f"{model.model} lacks {missing[0]}")
+        return listened
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(
             f"{path} cannot be read ({type(error).__name__}); remove it, and measure the models again"
         ) from error
@@ -142,19 +150,3 @@ def write_listened(folder: Path, listened: Listened) -> None:
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise InputError(f"cannot write {path}: {error.strerror}; make room there") from error
-
-
-def _listened(plain: Mapping[str, Any]) -> Listened:
-    models = tuple(_behaviour(one) for one in plain["models"])
-    return Listened(BehaviourConfig(**plain["settings"]), plain["data_key"], models)
-
-
-def _behaviour(plain: Mapping[str, Any]) -> Behaviour:
-    figures = {name: plain["figures"][name] for name in FIGURES}
-    return Behaviour(
-        model=plain["model"],
-        source=plain["source"],
-        weights_key=plain["weights_key"],
-        figures={name: None if one is None else Estimate(**one) for name, one in figures.items()},
-        exchanges=tuple(Exchange(**one) for one in plain["exchanges"]),
-    )

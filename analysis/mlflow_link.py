@@ -1,12 +1,13 @@
 """Where a search's figures went in MLflow, found from its folder; trouble there is one line."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from train_fn.typed import from_plain, load_json
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -55,11 +56,10 @@ def find_link(folder: Path, addresses: Sequence[str]) -> Link:
     """
     cursor = folder / CURSOR_NAME
     try:
-        values = json.loads(cursor.read_text())
-        address = str(values["uri"])
-        runs = {str(trial): str(run) for trial, run in values["runs"].items()}
+        values = load_json(cursor.read_bytes())
+        address, runs = from_plain(str, values["uri"]), from_plain(dict[str, str], values["runs"])
         runs["parent"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError):
         raise TrackingError(f"{cursor} names no run of this search") from None
     # The file holds the address without its secrets; one that is the same without them has them.
     uri = next((one for one in addresses if redact(one) == address), address)

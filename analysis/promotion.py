@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from train_fn.typed import from_plain, load_json
+
 RECORD_NAME = "promotion.json"
 WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".msgpack", ".h5")
 """Endings of files that hold weights, ours and those that others may have left on a branch."""
@@ -37,8 +39,8 @@ def write_record(record: PromotionRecord, folder: Path) -> None:
 def read_record(text: str) -> PromotionRecord | None:
     """Read a record; None for a file of that name that is none, as anybody may have put on a branch."""
     try:
-        return PromotionRecord(**json.loads(text))
-    except (ValueError, TypeError):
+        return from_plain(PromotionRecord, load_json(text))
+    except ValueError:
         return None
 
 

@@ -4,8 +4,8 @@ The folder is the border: `events.jsonl` holds one event as JSON per line (a tor
 and the tests write it with the search's own code and read it here. Needs nothing but the standard library.
 """
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ from analysis.records import (
 )
 from train_fn.data_report import DataReport, read_report
 from train_fn.errors import InputError
-from train_fn.report import Evaluation, evaluation_from_json
+from train_fn.report import Evaluation, Outcome, Report
+from train_fn.typed import from_plain, load_json
 
 LEDGER_NAME = "events.jsonl"
 DATA_REPORT_NAME = "data_report.json"
@@ -43,7 +44,7 @@ def read_search(storage: Path, name: str) -> SearchRecord:
     for number, event in _events(ledger):
         try:
             reading.take(event)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, ValueError) as error:
             raise _unreadable(ledger, number, error) from error
     if not reading.commands:
         raise InputError(f"search {name!r} has not begun yet: {ledger} is empty; wait for it")
@@ -59,7 +60,7 @@ def _events(ledger: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 if not line.endswith(b"\n"):
                     return
                 try:
-                    yield number, json.loads(line)
+                    yield number, from_plain(dict[str, object], load_json(line))
                 except ValueError as error:
                     raise _unreadable(ledger, number, error) from error
     except OSError as error:
@@ -71,18 +72,42 @@ def _unreadable(ledger: Path, number: int, error: Exception) -> InputError:
     return InputError(f"{ledger}, line {number}, is no event that is known here ({told}); restore the file")
 
 
+@dataclass(frozen=True)
+class _SearchStarted:
+    """What a command wrote down when it began, beside the time."""
+
+    experiment: dict[str, Any]
+    profile: str
+    data_key: str
+    git_commit: str
+    sources: dict[str, str] = field(default_factory=dict)
+    code_change_allowed: bool = False
+
+
+@dataclass(frozen=True)
+class _TrialStarted:
+    """What was written down when a slot took a trial up, beside the time."""
+
+    trial: int
+    attempt: int
+    params: dict[str, str | int | float | bool]
+    config: dict[str, Any]
+    confirms: int | None = None
+
+
 class _Trial:
     """A trial while its events are read."""
 
-    def __init__(self, event: Mapping[str, Any]) -> None:
-        self.first = event
+    def __init__(self, first: "_TrialStarted") -> None:
+        self.first = first
         self.status: TrialStatus = "running"
         self.starts: list[float] = []
         self.ends: list[float] = []
         self.windows: list[Window] = []
         self.evals: list[Scored] = []
-        self.last: dict[str, Any] = {}
-        """The last report, or the outcome."""
+        self.last: Report | Outcome | None = None
+        self.outcome: Outcome | None = None
+        self.weights_removed = False
 
     def start(self, time: float) -> None:
         self.stop(time)
@@ -93,59 +118,57 @@ class _Trial:
         if len(self.ends) < len(self.starts):
             self.ends.append(time)
 
-    def report(self, report: dict[str, Any]) -> None:
+    def report(self, report: Report) -> None:
         """Take a window. One that does not go beyond the last is repeated after a worker's restart."""
-        if self.status != "running" or (
-            self.windows and report["tokens_seen"] <= self.windows[-1].tokens_seen
-        ):
+        tokens = report.tokens_seen
+        if self.status != "running" or (self.windows and tokens <= self.windows[-1].tokens_seen):
             return
-        tokens = report["tokens_seen"]
         self.windows.append(
             Window(
                 tokens_seen=tokens,
-                steps=report["steps"],
-                points=tuple((p[0], p[1], p[2], p[3]) for p in report["points"]),
-                overflow_steps=report["overflow_steps"],
-                spikes=report["spikes"],
-                trend=report["trend"],
-                tokens_per_s=report["tokens_per_s"],
+                steps=report.steps,
+                points=tuple((p.tokens_seen, p.loss, p.ema_90, p.ema_98) for p in report.points),
+                overflow_steps=report.overflow_steps,
+                spikes=report.spikes,
+                trend=report.trend,
+                tokens_per_s=report.tokens_per_s,
             )
         )
-        if report["eval"] is not None:
-            self.evals.append(Scored(tokens, evaluation_from_json(report["eval"])))
+        if report.eval is not None:
+            self.evals.append(Scored(tokens, report.eval))
         self.last = report
 
-    def end(self, time: float, outcome: dict[str, Any]) -> None:
+    def end(self, time: float, outcome: Outcome) -> None:
         self.stop(time)
-        self.status = outcome["status"]
-        self.last = outcome
+        self.status = outcome.status
+        self.last = self.outcome = outcome
 
     def result(self, search: str, last_time: float) -> TrialRecord:
         last, windows = self.last, self.windows
         self.stop(last_time)
-        ended = self.status != "running"
-        nll, stderr = (last["eval_nll"], last["eval_nll_stderr"]) if ended else (None, None)
+        ended = self.outcome if self.status != "running" else None
+        nll, stderr = (None, None) if ended is None else (ended.eval_nll, ended.eval_nll_stderr)
         if nll is None and self.evals:  # what was measured before stays known
             nll, stderr = self.evals[-1].evaluation.nll, self.evals[-1].evaluation.stderr
         return TrialRecord(
             search=search,
-            number=self.first["trial"],
-            params=self.first["params"],
-            config=self.first["config"],
+            number=self.first.trial,
+            params=self.first.params,
+            config=self.first.config,
             status=self.status,
-            reason=last["reason"] if ended else "",
+            reason="" if ended is None else ended.reason,
             attempts=tuple(map(Interval, self.starts, self.ends)),
             windows=tuple(windows),
             evals=tuple(self.evals),
-            tokens_seen=last["tokens_seen"] if last else 0,
-            steps=last["steps"] if last else 0,
-            overflow_steps=last["overflow_steps"] if last else 0,
+            tokens_seen=last.tokens_seen if last else 0,
+            steps=last.steps if last else 0,
+            overflow_steps=last.overflow_steps if last else 0,
             eval_nll=nll,
             eval_nll_stderr=stderr,
-            train_s=last["train_s"] if last else 0.0,
-            start_overhead_s=last["start_overhead_s"] if last else 0.0,
-            checkpoint=last["checkpoint"] if ended else None,
-            confirms=self.first.get("confirms"),  # ledgers from before there were such runs lack it
+            train_s=last.train_s if last else 0.0,
+            start_overhead_s=last.start_overhead_s if last else 0.0,
+            checkpoint=None if ended is None or self.weights_removed else ended.checkpoint,
+            confirms=self.first.confirms,
         )
 
 
@@ -155,50 +178,61 @@ class _Reading:
     def __init__(self, name: str) -> None:
         self.name = name
         self.status = ""
-        self.started: dict[str, Any] = {}
+        self.started: _SearchStarted | None = None
         self.commands: list[Interval] = []
         self.trials: dict[int, _Trial] = {}
         self.decisions: list[Decision] = []
         self.base: Evaluation | None = None
         self.last_time = 0.0
 
-    def take(self, event: dict[str, Any]) -> None:
-        kind, time = event["kind"], float(event["time"])
+    def take(self, event: dict[str, object]) -> None:
+        kind, time = event.pop("kind"), from_plain(float, event.pop("time"))
         if kind == "SearchStarted":
             for trial in self.trials.values():
                 trial.stop(self.last_time)  # a command that crashed has not said so
-            self.started, self.status, self.last_time = event, "running", time
+            self.started, self.status, self.last_time = from_plain(_SearchStarted, event), "running", time
             self.commands.append(Interval(time, time))
             return
+        if not self.commands:
+            raise ValueError(f"{kind} before the search started")
         self.last_time = max(self.last_time, time)
         self.commands[-1] = Interval(self.commands[-1].start, self.last_time)
         match kind:
             case "BaselineMeasured":
-                self.base = evaluation_from_json(event["evaluation"])
+                self.base = from_plain(Evaluation, event["evaluation"])
             case "TrialStarted":
-                self.trials.setdefault(event["trial"], _Trial(event)).start(time)
+                first = from_plain(_TrialStarted, event)
+                self.trials.setdefault(first.trial, _Trial(first)).start(time)
             case "Retried":
                 pass  # the trial goes on; its outcome says it when it does not
             case "Reported":
-                self.trials[event["report"]["trial"]].report(event["report"])
+                report = from_plain(Report, event["report"])
+                self.trials[report.trial].report(report)
             case "Decided":
-                self.decisions.append(Decision(**event["decision"]))
+                self.decisions.append(from_plain(Decision, event["decision"]))
             case "Ended":
-                self.trials[event["outcome"]["trial"]].end(time, event["outcome"])
+                outcome = from_plain(Outcome, event["outcome"])
+                self.trials[outcome.trial].end(time, outcome)
+            case "WeightsRemoved":
+                self.trials[from_plain(int, event["trial"])].weights_removed = True
+            case "Paused" | "Resumed":
+                pass  # the disk was full for a while: no figure tells of it
             case "SearchEnded":
-                self.status = event["status"]
+                self.status = from_plain(str, event["status"])
             case _:
                 raise ValueError(f"unknown kind {kind!r}")
 
     def result(self, folder: Path, data: DataReport | None) -> SearchRecord:
+        started = self.started
+        assert started is not None, "a search with commands was started"
         return SearchRecord(
             name=self.name,
             folder=folder,
-            experiment=self.started["experiment"],
-            profile=self.started["profile"],
+            experiment=started.experiment,
+            profile=started.profile,
             status=self.status,
-            data_key=self.started["data_key"],
-            git_commit=self.started["git_commit"],
+            data_key=started.data_key,
+            git_commit=started.git_commit,
             commands=tuple(self.commands),
             trials=tuple(t.result(self.name, self.last_time) for _, t in sorted(self.trials.items())),
             decisions=tuple(self.decisions),

@@ -16,6 +16,7 @@ from spaces.override import override
 from train_fn.errors import InputError
 
 EXIT_INPUT = 2
+EXIT_RAY_LOST = 3
 EXIT_INTERRUPTED = 130
 
 Say = Callable[[str], None]

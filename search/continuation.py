@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from search.code_version import CodeVersion, changed_sources
 from search.events import Event, SearchStarted
 from spaces.describe import describe
 from spaces.experiment import Experiment
@@ -38,8 +39,39 @@ def check_unchanged(experiment: Experiment, data_key: str, past: Iterable[Event]
         more = f" and {len(changes) - _SHOWN} more" if len(changes) > _SHOWN else ""
         raise InputError(
             f"the search {experiment.name} in this storage folder was started differently "
-            f"({'; '.join(changes[:_SHOWN])}{more}); set it back, or begin anew with another --storage"
+            f"({'; '.join(changes[:_SHOWN])}{more}); set it back, or begin a new one beside it with --fresh"
         )
+
+
+def check_code(name: str, code: CodeVersion, allow: bool, past: Iterable[Event]) -> bool:
+    """Refuse to go on with code that computes other figures than before; tell whether it was allowed.
+
+    Documentation, comments, pages and whatever else decides no figure may change. A ledger from before
+    sources were recorded is taken for unchanged.
+
+    Args:
+        name: Of the search.
+        code: That runs now.
+        allow: The user wants to go on all the same, which the ledger records; the next command is then
+            compared with this one.
+        past: The ledger.
+
+    Raises:
+        InputError: A source that decides figures differs, and the user has not allowed it.
+    """
+    started = next((event for event in reversed(list(past)) if isinstance(event, SearchStarted)), None)
+    if started is None or not started.sources:
+        return False
+    changed = changed_sources(started.sources, code.sources)
+    if changed and not allow:
+        more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
+        then, now = started.git_commit[:12] or "no commit", code.git_commit[:12] or "no commit"
+        raise InputError(
+            f"the code that decides figures has changed since the search {name} was last run: "
+            f"{', '.join(changed[:_SHOWN])}{more} ({then} then, {now} now); go back to that code, go on all "
+            "the same with --allow-code-change, or begin a new search beside it with --fresh"
+        )
+    return bool(changed)
 
 
 def _flat(plain: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:

@@ -5,7 +5,7 @@ computed from these events, in this order, and from nothing else.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from search.halving import Decision
 from spaces.experiment import ParamValue
@@ -22,6 +22,10 @@ class SearchStarted:
     profile: str
     data_key: str
     git_commit: str
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """Hash of each source file that decides figures (`search.code_version`); ledgers from before lack it."""
+    code_change_allowed: bool = False
+    """Whether the user let this command go on with code that computes otherwise."""
 
 
 @dataclass(frozen=True)

@@ -4,40 +4,30 @@ The last line may be torn by a crash: it is cut when the file is opened for writ
 read, so a line either counts whole or never happened.
 """
 
-import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from search.events import (
-    BaselineMeasured,
-    Decided,
-    Ended,
-    Event,
-    Reported,
-    Retried,
-    SearchEnded,
-    SearchStarted,
-    TrialStarted,
-)
-from search.halving import Decision
+from search.events import Event, Reported
 from train_fn.errors import InputError
-from train_fn.report import Outcome, Point, Report, evaluation_from_json
+from train_fn.report import Point
+from train_fn.typed import from_plain, load_json
 
 FILE_NAME = "events.jsonl"
+_KINDS: Mapping[object, type[Event]] = {kind.__name__: kind for kind in get_args(Event)}
 
 
 class Ledger:
-    """Append events to a file that no other process appends to.
+    """Append events to a file that no other process appends to: `search.lock` sees to that.
 
     Args:
         path: The file; its folder is made when missing.
 
     Raises:
-        InputError: Another search holds the file, or it cannot be written.
+        InputError: The file cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -47,12 +37,6 @@ class Ledger:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise _unwritable(path, error) from error
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(self._file)
-            rule = "is being written by another search; wait for it, or use another --storage"
-            raise InputError(f"{path} {rule}") from error
         self._size = _whole_lines(self._file)
         os.ftruncate(self._file, self._size)
         os.lseek(self._file, self._size, os.SEEK_SET)
@@ -111,11 +95,20 @@ def read_from(path: Path, offset: int) -> Iterator[tuple[Event, int]]:
                 return
             try:
                 event = decode(line)
-            except (ValueError, TypeError, KeyError) as error:
+            except ValueError as error:
                 rule = "move it away to start the search afresh, or restore it"
                 raise InputError(f"{path}: no event at byte {offset} ({error}); {rule}") from error
             offset += len(line)
             yield event, offset
+
+
+def starts_line(path: Path, offset: int) -> bool:
+    """Tell whether a byte offset is the start of a line of the ledger, or its end."""
+    if offset <= 0:
+        return offset == 0
+    with path.open("rb") as file:
+        file.seek(offset - 1)
+        return file.read(1) == b"\n"
 
 
 def encode(event: Event) -> str:
@@ -132,37 +125,15 @@ def decode(line: str | bytes) -> Event:
     """Read an event from its line.
 
     Raises:
-        ValueError: No JSON, or a kind of event this version does not know.
-        TypeError: Fields are missing or unknown.
+        ValueError: No JSON, a kind of event this version does not know, or fields that are no such event's.
     """
-    values: dict[str, Any] = json.loads(line)
-    match values.pop("kind", None):
-        case "SearchStarted":
-            return SearchStarted(**values)
-        case "BaselineMeasured":
-            return BaselineMeasured(values["time"], evaluation_from_json(values["evaluation"]))
-        case "TrialStarted":
-            return TrialStarted(**values)
-        case "Retried":
-            return Retried(**values)
-        case "Reported":
-            return Reported(time=values["time"], report=_report(values["report"]))
-        case "Decided":
-            return Decided(time=values["time"], decision=Decision(**values["decision"]))
-        case "Ended":
-            return Ended(time=values["time"], outcome=Outcome(**values["outcome"]))
-        case "SearchEnded":
-            return SearchEnded(**values)
-        case kind:
-            raise ValueError(f"unknown kind {kind!r}")
-
-
-def _report(values: dict[str, Any]) -> Report:
-    points = tuple(Point(*figures) for figures in values.pop("points"))
-    evaluation = values.pop("eval")
-    return Report(
-        **values, points=points, eval=None if evaluation is None else evaluation_from_json(evaluation)
-    )
+    values = load_json(line)
+    if not isinstance(values, dict):
+        raise ValueError("no object")
+    kind = values.pop("kind", None)
+    if not isinstance(kind, str) or kind not in _KINDS:
+        raise ValueError(f"unknown kind {kind!r}")
+    return from_plain(_KINDS[kind], values)
 
 
 def _jsonable(value: object) -> object:

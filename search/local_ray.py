@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from search.cluster import local_machine
 from train_fn.errors import InputError
@@ -15,8 +16,20 @@ _WORKER_ENVIRONMENT = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class RayInstance:
+    """The Ray that serves a command."""
+
+    session: str
+    """Folder of the Ray that was started here; empty for a cluster that ran before."""
+    control_store: str
+    """`host:port`."""
+    job: str
+    """The command's job on it."""
+
+
 @contextmanager
-def connected(address: str) -> Iterator[None]:
+def connected(address: str) -> Iterator[RayInstance]:
     """Keep Ray connected within the block.
 
     Args:
@@ -35,10 +48,10 @@ def connected(address: str) -> Iterator[None]:
     }
     try:
         if address:
-            ray.init(address=address, **shared)
+            context = ray.init(address=address, **shared)
         else:
             cores = int(local_machine().nodes[0].cpus)
-            ray.init(
+            context = ray.init(
                 address="local",
                 num_cpus=cores + 1,  # one more than there are: slot actors only wait
                 include_dashboard=True,  # without it Train's clean-up has no State API, and the search hangs
@@ -52,6 +65,10 @@ def connected(address: str) -> Iterator[None]:
         ) from None
     logging.getLogger("ray").setLevel(logging.ERROR)
     try:
-        yield
+        yield RayInstance(
+            session="" if address else str(context.address_info["session_dir"]),
+            control_store=str(context.address_info["gcs_address"]),
+            job=ray.get_runtime_context().get_job_id(),
+        )
     finally:
         ray.shutdown()

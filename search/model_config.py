@@ -1,6 +1,5 @@
 """Find and read the configuration of a base model, without torch, transformers or the network."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from train_fn.bundled_path import bundled_folder
 from train_fn.config import ModelConfig
 from train_fn.errors import InputError
+from train_fn.typed import load_json
 
 KNOWN: Mapping[str, Mapping[str, Any]] = {
     "eleutherai/gpt-j-6b": {
@@ -51,7 +51,9 @@ def _raw_config(config: ModelConfig) -> Mapping[str, Any] | None:
 
 def _read(file: Path, path: str) -> Mapping[str, Any]:
     try:
-        raw: Mapping[str, Any] = json.loads(file.read_text())
+        raw = load_json(file.read_bytes())
+        if not isinstance(raw, dict):
+            raise ValueError("it is no object")
     except (OSError, ValueError) as error:
         raise InputError(
             f"model.path = {path!r}: its {file.name} cannot be read ({error}); give a complete model folder"

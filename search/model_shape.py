@@ -114,9 +114,20 @@ def shape_of(raw: Mapping[str, Any], path: str) -> ModelShape:
     Raises:
         InputError: A field is missing, or the architecture cannot be trained.
     """
+    raw = {name: value for name, value in raw.items() if value is not None}
     kind = raw.get("model_type")
     known = ", ".join(sorted(LORA_TARGETS))
-    check(kind in LORA_TARGETS, "model.path", path, f"is a {kind!r} model", f"take one of {known}")
+    trainable = isinstance(kind, str) and kind in LORA_TARGETS
+    check(trainable, "model.path", path, f"is a {str(kind)[:40]!r} model", f"take one of {known}")
+    for name in _SIZES:
+        size = raw.get(name, 1)
+        whole = isinstance(size, int) and not isinstance(size, bool) and 0 < size < _MAX_SIZE
+        rule = f"has {name} = {str(size)[:40]!r} in its configuration, which is no size"
+        check(whole, "model.path", path, rule, "give a complete model folder")
+    for name in _FLAGS:
+        rule = f"has {name} = {str(raw.get(name))[:40]!r} in its configuration, which is not true or false"
+        flag = isinstance(raw.get(name, False), bool)
+        check(flag, "model.path", path, rule, "give a complete model folder")
     try:
         if kind == "gptj":
             return _gptj(raw)
@@ -125,6 +136,14 @@ def shape_of(raw: Mapping[str, Any], path: str) -> ModelShape:
         raise InputError(
             f"model.path = {path!r}: its configuration lacks {error.args[0]!r}; give a complete model folder"
         ) from error
+
+
+_SIZES = (
+    "n_embd", "n_head", "n_layer", "n_inner", "vocab_size", "hidden_size", "num_attention_heads",
+    "num_key_value_heads", "num_hidden_layers", "intermediate_size", "head_dim",
+)  # fmt: skip
+_FLAGS = ("tie_word_embeddings", "attention_bias", "mlp_bias")
+_MAX_SIZE = 2**40
 
 
 def _gptj(raw: Mapping[str, Any]) -> ModelShape:

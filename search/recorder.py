@@ -115,6 +115,13 @@ class TuneRecorder(tune.Callback):  # type: ignore[misc]
         if number in self._recorder.state.trials:
             self._end(self._outcome(number, "failed", f"the slot failed: {lines[-1]}"))
 
+    def end_halved(self) -> None:
+        """End the trials whose last decision stopped them and that a crash kept from being told."""
+        last = {decision.trial: decision for decision in self._recorder.state.decisions}
+        for number, decision in sorted(last.items()):
+            if not decision.keep and self._recorder.state.trials[number].status in ("running", "cancelled"):
+                self._end(self._outcome(number, "halved", decision.reason))
+
     def cancel_running(self) -> None:
         """End what still runs as cancelled; the next command takes these trials up again."""
         for number, trial in sorted(self._recorder.state.trials.items()):

@@ -17,6 +17,13 @@ def main() -> int:
     """
     parser = experiment_parser(__doc__ or "")
     parser.add_argument("--plan", action="store_true", help="print what would happen and start nothing")
+    parser.add_argument(
+        "--fresh", action="store_true", help="begin anew; the search that is there is moved aside, whole"
+    )
+    parser.add_argument(
+        "--allow-code-change", action="store_true",
+        help="go on although the code that decides figures has changed since",
+    )  # fmt: skip
     args = parser.parse_args()
     experiment = resolve(args)
     check_space(experiment)
@@ -29,7 +36,7 @@ def main() -> int:
     prepare_environment(address)
     from search.session import run_session
 
-    return run_session(experiment, args.storage, address)
+    return run_session(experiment, args.storage, address, args.fresh, args.allow_code_change)
 
 
 def _machines(args: argparse.Namespace, address: str) -> Cluster:

@@ -2,21 +2,27 @@
 
 import os
 import signal
-import subprocess
+import socket
+import sys
 from contextlib import closing
 from pathlib import Path
 
 from search import tracking_uri
-from search.cli import EXIT_INTERRUPTED
+from search.cli import EXIT_INTERRUPTED, EXIT_RAY_LOST
 from search.cluster import Cluster, local_machine, ray_cluster
-from search.continuation import check_unchanged
+from search.code_version import code_version
+from search.continuation import check_code, check_unchanged
 from search.data import prepared_data
+from search.fresh import set_aside
 from search.ledger import FILE_NAME as LEDGER
 from search.ledger import Ledger, read_events
-from search.local_ray import connected
+from search.local_ray import RayInstance, connected
+from search.lock import Lock, Owner, locked
+from search.orphans import end_processes, wait_for_job
 from search.plan import Plan, make_plan
 from search.plan_text import plan_markdown
 from search.progress import Progress
+from search.ray_watch import control_store, own_ray, watched
 from search.state import SearchState, replay
 from search.summary import FILE_NAME as SUMMARY
 from search.summary import closing_lines, summarise, write_summary
@@ -36,16 +42,21 @@ _TRACKING_TIMEOUT_S = 60.0
 _EXIT_CODES = {"finished": 0, "failed": 1, "interrupted": EXIT_INTERRUPTED}
 
 
-def run_session(experiment: Experiment, storage: Path, address: str) -> int:
+def run_session(
+    experiment: Experiment, storage: Path, address: str, fresh: bool = False, allow_code_change: bool = False
+) -> int:
     """Run or continue a search and print its result.
 
     Args:
         experiment: What to search.
         storage: The storage folder; the search lies in a folder of its name below it.
         address: Of a running Ray cluster; empty starts Ray on this machine.
+        fresh: Begin anew; a search that is there is moved aside, whole.
+        allow_code_change: Go on although the code computes other figures than it did.
 
     Returns:
-        The exit code: 0 finished, 1 no trial could run, 130 interrupted.
+        The exit code: 0 finished, 1 no trial could run, 130 interrupted. Where Ray dies the process ends with
+        3 and never returns.
 
     Raises:
         InputError: The plan cannot work, or something it needs is not there.
@@ -59,24 +70,65 @@ def run_session(experiment: Experiment, storage: Path, address: str) -> int:
     if not address:
         _check_precision(experiment.base)
     experiment = with_rungs(experiment)
-    with closing(Ledger(folder / LEDGER)) as ledger:
-        past = list(read_events(folder / LEDGER))
-        prepared = prepared_data(experiment.base, storage, print)
-        check_unchanged(experiment, prepared.key, past)
-        tracker = Tracker(uri, experiment, folder)
-        state = replay(past)
-        if is_complete(state, experiment):
-            print(
-                f"the search {experiment.name} is finished; a larger budget.trials, confirm.top or "
-                "confirm.seeds extends it (--set)"
+    with locked(storage / f"{experiment.name}.lock") as lock:
+        _end_what_was_left(lock.previous)
+        if fresh and (aside := set_aside(storage, experiment.name)) is not None:
+            print(f"the search that was here is kept: --storage {aside} opens it")
+        with closing(Ledger(folder / LEDGER)) as ledger:
+            return _run(experiment, storage, address, uri, lock, ledger, allow_code_change)
+
+
+def _run(
+    experiment: Experiment,
+    storage: Path,
+    address: str,
+    uri: str,
+    lock: Lock,
+    ledger: Ledger,
+    allow_code_change: bool,
+) -> int:
+    """Run or continue a search that no other command runs."""
+    folder = storage / experiment.name
+    past = list(read_events(folder / LEDGER))
+    prepared = prepared_data(experiment.base, storage, print)
+    check_unchanged(experiment, prepared.key, past)
+    tracker = Tracker(uri, experiment, folder)
+    state = replay(past)
+    if is_complete(state, experiment):
+        print(
+            f"the search {experiment.name} is finished; a larger budget.trials, confirm.top or "
+            "confirm.seeds extends it (--set)"
+        )
+        tracker.start()
+    else:
+        code = code_version()
+        changed = check_code(experiment.name, code, allow_code_change, past)
+        plan = None if address else _plan(experiment, local_machine(), storage, prepared)
+        with connected(address) as instance:
+            if lock.previous is not None and lock.previous.ray_job and address:
+                wait_for_job(lock.previous.ray_job)
+            lock.note_ray(instance)
+            plan = plan or _plan(experiment, ray_cluster(), storage, prepared)
+            inputs = SearchInputs(
+                folder=folder.resolve(),
+                prepared=prepared.folder.resolve(),
+                data_key=prepared.key,
+                cache=(storage / "cache").resolve(),
+                code=code,
+                code_change_allowed=changed,
+                slots=plan.slots,
             )
-            tracker.start()
-        else:
-            plan = None if address else _plan(experiment, local_machine(), storage, prepared)
-            with connected(address):
-                plan = plan or _plan(experiment, ray_cluster(), storage, prepared)
-                state = _search(experiment, storage, ledger, prepared, plan, tracker)
-        return _sum_up(experiment, folder, state, tracker, uri)
+            state = _search(experiment, inputs, ledger, tracker, instance)
+    return _sum_up(experiment, folder, state, tracker, uri)
+
+
+def _end_what_was_left(previous: Owner | None) -> None:
+    """End what a command that was killed left running on this host."""
+    if previous is None or not previous.ray_session or previous.host != socket.gethostname():
+        return
+    ended = end_processes(previous.ray_session)
+    left = f"; {ended} processes that it left running were ended" if ended else ""
+    print(f"the last command (process {previous.pid}) was killed{left}; the search goes on from its ledger")
 
 
 def _make_storage(storage: Path) -> None:
@@ -121,23 +173,27 @@ def _plan_line(plan: Plan) -> str:
 
 
 def _search(
-    experiment: Experiment, storage: Path, ledger: Ledger, prepared: Prepared, plan: Plan, tracker: Tracker
+    experiment: Experiment, inputs: SearchInputs, ledger: Ledger, tracker: Tracker, instance: RayInstance
 ) -> SearchState:
     progress = Progress(experiment)
-    inputs = SearchInputs(
-        folder=(storage / experiment.name).resolve(),
-        prepared=prepared.folder.resolve(),
-        data_key=prepared.key,
-        cache=(storage / "cache").resolve(),
-        git_commit=_git_commit(),
-        slots=plan.slots,
-    )
+    lost = own_ray(os.getpid()) if instance.session else control_store(instance.control_store)
     tracker.start()
     progress.start()
     try:
-        return search(experiment, inputs, ledger, (progress.update, tracker.listen))
+        with watched(lost, lambda what: _end_without_ray(what, progress, instance)):
+            return search(experiment, inputs, ledger, (progress.update, tracker.listen))
     finally:
         progress.stop()
+
+
+def _end_without_ray(what: str, progress: Progress, instance: RayInstance) -> None:
+    """End this process at once: the main thread waits for a Ray that will never answer."""
+    progress.stop()
+    print(f"error: {what}; the search stops, nothing is lost, and the same command goes on", file=sys.stderr)
+    if instance.session:
+        end_processes(instance.session)
+    sys.stdout.flush()
+    os._exit(EXIT_RAY_LOST)
 
 
 def _sum_up(experiment: Experiment, folder: Path, state: SearchState, tracker: Tracker, uri: str) -> int:
@@ -152,14 +208,3 @@ def _sum_up(experiment: Experiment, folder: Path, state: SearchState, tracker: T
     if address is not None:
         print(f"  opens at {tracking_uri.page_at(uri, address)}")
     return _EXIT_CODES[state.status]
-
-
-def _git_commit() -> str:
-    """Return the commit of the working directory's repository, empty outside of one."""
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout.strip()

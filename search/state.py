@@ -18,6 +18,7 @@ from search.events import (
 )
 from search.halving import Decision
 from spaces.experiment import ParamValue
+from train_fn.errors import InputError
 from train_fn.report import Evaluation, Outcome, Report, Status
 
 TrialStatus = Status | Literal["running"]
@@ -104,11 +105,33 @@ class SearchState:
 
 
 def replay(events: Iterable[Event]) -> SearchState:
-    """Fold the events of a ledger into what is known after the last one."""
+    """Fold the events of a ledger into what is known after the last one.
+
+    Raises:
+        InputError: An event is about a trial that never started.
+    """
     state = SearchState()
     for event in events:
+        about = _trial_of(event)
+        if about is not None and about not in state.trials:
+            raise InputError(
+                f"the ledger tells of trial {about} ({type(event).__name__}), which it never started; "
+                "restore the file, or begin anew with --fresh"
+            )
         state = apply(state, event)
     return state
+
+
+def _trial_of(event: Event) -> int | None:
+    """Return the trial that must have started before this event."""
+    match event:
+        case Reported():
+            return event.report.trial
+        case Decided():
+            return event.decision.trial
+        case Ended():
+            return event.outcome.trial
+    return None
 
 
 def apply(state: SearchState, event: Event) -> SearchState:

@@ -19,11 +19,10 @@ from optuna.distributions import (
     distribution_to_json,
 )
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from search.halving import rung_tokens
+from search.journal import open_journal
 from spaces.experiment import Experiment, ParamValue, SamplerConfig
 from spaces.space import check_space
 from train_fn.errors import InputError
@@ -33,6 +32,7 @@ JOURNAL = "study.journal"
 MAX_ATTEMPTS = 2
 """A failed trial is tried again with the same values until it has had so many attempts."""
 _SPACE, _ATTEMPT, _RETRIED, _CONFIRMS, _SEED = "space", "attempt", "retried", "confirms", "seed"
+_RETRIES = "retries"
 
 
 class Study:
@@ -59,10 +59,9 @@ class Study:
         check_space(experiment)
         folder.mkdir(parents=True, exist_ok=True)
         journal = folder / JOURNAL
-        _drop_torn_line(journal)
         study = optuna.create_study(
             study_name=experiment.name,
-            storage=JournalStorage(JournalFileBackend(str(journal))),
+            storage=open_journal(journal),
             sampler=RandomSampler(seed=experiment.sampler.seed),
             direction="minimize",
             load_if_exists=True,
@@ -73,6 +72,7 @@ class Study:
                 study.enqueue_trial(dict(point), skip_if_exists=True)
         opened = cls(experiment, study)
         opened._finish_asking()
+        opened._finish_retrying()
         return opened
 
     def ask(self) -> tuple[int, dict[str, ParamValue]]:
@@ -198,7 +198,19 @@ class Study:
             trial.set_user_attr(_RETRIED, True)
         self._study.tell(trial, state=TrialState.FAIL)
         if again:
-            self._study.enqueue_trial(self._params(frozen), user_attrs={_ATTEMPT: attempt + 1})
+            self._retry(frozen)
+
+    def _retry(self, failed: FrozenTrial) -> None:
+        attempt = failed.user_attrs.get(_ATTEMPT, 1)
+        attrs = {_ATTEMPT: attempt + 1, _RETRIES: failed.number}
+        self._study.enqueue_trial(self._params(failed), user_attrs=attrs)
+
+    def _finish_retrying(self) -> None:
+        """Enqueue the second attempts of those failures that were told just before a crash."""
+        again = {trial.user_attrs.get(_RETRIES) for trial in self._trials()}
+        for failed in self._trials(TrialState.FAIL):
+            if failed.user_attrs.get(_RETRIED, False) and failed.number not in again:
+                self._retry(failed)
 
     def _finish_asking(self) -> None:
         """Give those trials their values whose `ask` was interrupted half-way."""
@@ -273,17 +285,3 @@ def _keep_space(study: optuna.Study, experiment: Experiment, journal: Path) -> N
             f"the study in {journal} was made for another space of {', '.join(other)}; "
             "continue it with the same settings, or give --storage another folder"
         )
-
-
-def _drop_torn_line(journal: Path) -> None:
-    """Cut off the last line of a journal if a crash left it without its end.
-
-    Optuna overlooks such a line only until the next one is written after it; then nothing can be read any
-    more.
-    """
-    if not journal.exists():
-        return
-    with journal.open("rb+") as file:
-        content = file.read()
-        if content and not content.endswith(b"\n"):
-            file.truncate(content.rfind(b"\n") + 1)

@@ -21,6 +21,7 @@ from search.figures import RunUpdate, merge, run_updates
 from search.state import SearchState, apply
 from search.tracking_uri import redact, without_secrets
 from spaces.experiment import Experiment
+from train_fn.typed import from_plain, load_json
 
 if TYPE_CHECKING:
     from search.mlflow_runs import MlflowRuns
@@ -43,6 +44,17 @@ class Cursor:
     """Bytes of the ledger that are in MLflow."""
     runs: dict[int | None, str] = field(default_factory=dict)
     """MLflow run by trial; None is the parent."""
+
+
+@dataclass(frozen=True)
+class _Written:
+    """The cursor's file."""
+
+    uri: str
+    search_id: str
+    offset: int
+    runs: dict[str, str]
+    """By the trial's number, or `parent`."""
 
 
 class Tracker:
@@ -207,7 +219,8 @@ class Tracker:
         runs = MlflowRuns(self._uri, self._experiment, search_id, self._artifact_root, self._cursor.runs)
         known = None in runs.ids()
         self._address = runs.address() if known else None
-        offset = self._cursor.offset if known else 0
+        # An offset within a line is none of this ledger: what is sent again stays single.
+        offset = self._cursor.offset if known and ledger.starts_line(self._ledger, self._cursor.offset) else 0
         self._cursor = Cursor(redact(self._uri), search_id, offset, runs.ids())
         self._state = state_at(self._ledger, offset)
         return runs
@@ -256,12 +269,11 @@ def load_cursor(path: Path, uri: str) -> Cursor:
     The file only saves work. One that cannot be read is as good as none: what is sent again stays single.
     """
     try:
-        values = json.loads(path.read_text())
-        runs = {None if key == "parent" else int(key): str(run) for key, run in values["runs"].items()}
-        cursor = Cursor(str(values["uri"]), str(values["search_id"]), int(values["offset"]), runs)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        written = from_plain(_Written, load_json(path.read_bytes()))
+        runs = {None if key == "parent" else int(key): run for key, run in written.runs.items()}
+    except (OSError, ValueError):
         return Cursor(uri)
-    return cursor if cursor.uri == uri else Cursor(uri)
+    return Cursor(uri, written.search_id, written.offset, runs) if written.uri == uri else Cursor(uri)
 
 
 def save_cursor(path: Path, cursor: Cursor) -> None:

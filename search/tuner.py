@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ray import tune
 
+from search.code_version import CodeVersion
 from search.confirming import missing, wanted
 from search.events import Decided, Ended, Event, Reported, SearchEnded, SearchStarted
 from search.halving import Decision, Halving, rung_tokens
@@ -41,7 +42,8 @@ class SearchInputs:
     """Folder of the prepared data."""
     data_key: str
     cache: Path
-    git_commit: str
+    code: CodeVersion
+    code_change_allowed: bool
     slots: int
 
 
@@ -65,14 +67,23 @@ def search(
     recorder = Recorder(ledger, replay(past), tuple(listeners))
     _reconcile(study, recorder.state, past)
     recorder.record(
-        SearchStarted(began, _described(experiment), experiment.profile, inputs.data_key, inputs.git_commit)
+        SearchStarted(
+            time=began,
+            experiment=_described(experiment),
+            profile=experiment.profile,
+            data_key=inputs.data_key,
+            git_commit=inputs.code.git_commit,
+            sources=inputs.code.sources,
+            code_change_allowed=inputs.code_change_allowed,
+        )
     )
     halving = Halving(experiment.halving, experiment.base.run.max_tokens)
     halving.restore(_decisions(past))
+    callback = TuneRecorder(recorder, study, experiment.base)
+    callback.end_halved()
     searcher = StudySearcher(
         study, experiment.budget.trials, lambda: wanted(recorder.state, experiment.confirm)
     )
-    callback = TuneRecorder(recorder, study, experiment.base)
     _fit(experiment, inputs, searcher, TokenHalving(halving, callback.decided), callback)
     callback.cancel_running()
     _remove_checkpoints(recorder.state, inputs.folder / TRIALS)
@@ -189,10 +200,20 @@ def _reconcile(study: Study, state: SearchState, past: list[Event]) -> None:
 
 
 def _decisions(past: list[Event]) -> Iterable[tuple[Decision, Evaluation]]:
-    """Pair each decision with the evaluation it judged."""
+    """Pair each decision with the evaluation it judged.
+
+    Raises:
+        InputError: There is none.
+    """
     evaluations: dict[tuple[int, int], Evaluation] = {}
     for event in past:
         if isinstance(event, Reported) and event.report.eval is not None:
             evaluations[event.report.trial, event.report.tokens_seen] = event.report.eval
         elif isinstance(event, Decided):
-            yield event.decision, evaluations[event.decision.trial, event.decision.tokens_seen]
+            at = event.decision.trial, event.decision.tokens_seen
+            if at not in evaluations:
+                raise InputError(
+                    f"the ledger judges trial {at[0]} at {at[1]:,} tokens, where it was never evaluated; "
+                    "restore the file, or begin anew with --fresh"
+                )
+            yield event.decision, evaluations[at]

@@ -1,7 +1,8 @@
 """`--set path=value`: typed changes to an experiment from the command line."""
 
+import math
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -20,6 +21,7 @@ _OWN = (
     "promotion",
 )
 """Groups of the experiment itself; every other path begins with a group of its base configuration."""
+_SHOWN_CHARS = 80
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -37,7 +39,7 @@ def parse(text: str, kind: Any, path: str) -> Any:
             if text == str(choice):
                 return choice
         known = [str(choice) for choice in args]
-        raise InputError(f"{path} = {text!r} is not one of {', '.join(known)}{_guess(text, known)}")
+        raise InputError(f"{path} = {_shown(text)} is not one of {', '.join(known)}{_guess(text, known)}")
     if origin in (Union, types.UnionType) and type(None) in args:
         (inner,) = (a for a in args if a is not type(None))
         return None if text in ("", "none") else parse(text, inner, path)
@@ -45,13 +47,27 @@ def parse(text: str, kind: Any, path: str) -> Any:
         return tuple(parse(part, args[0], path) for part in text.split(",") if part)
     if kind is bool:
         if text.lower() not in _BOOLEANS:
-            raise InputError(f"{path} = {text!r} is not a boolean; write true or false")
+            raise InputError(f"{path} = {_shown(text)} is not a boolean; write true or false")
         return _BOOLEANS[text.lower()]
     try:
-        return _whole(text) if kind is int else kind(text)
+        readers: dict[object, Callable[[str], object]] = {int: _whole, float: _finite, str: str}
+        return readers[kind](text)
     except ValueError:
         names = {int: "a whole number", float: "a number"}
-        raise InputError(f"{path} = {text!r} is not {names[kind]}; write one, for example 64") from None
+        raise InputError(f"{path} = {_shown(text)} is not {names[kind]}; write one, for example 64") from None
+
+
+def _finite(text: str) -> float:
+    """Read a number; refuse what no figure can be: infinity, and what is no number by name."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
+
+
+def _shown(text: str) -> str:
+    """Quote what the user wrote, a long text only as far as it is needed to be known again."""
+    return repr(text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}...")
 
 
 def _whole(text: str) -> int:
@@ -85,7 +101,7 @@ def override(experiment: Experiment, settings: Sequence[str]) -> Experiment:
         path, equals, text = setting.partition("=")
         path = path.strip()
         if not equals:
-            raise InputError(f"--set {setting!r} has no '='; write --set optim.lr=1e-5")
+            raise InputError(f"--set {_shown(setting)} has no '='; write --set optim.lr=1e-5")
         target: object = experiment if path.split(".")[0] in _OWN else experiment.base
         changes = own if target is experiment else base
         changes[path] = parse(text.strip(), _type_of(experiment, target, path), path)
@@ -100,7 +116,7 @@ def _type_of(experiment: Experiment, target: object, path: str) -> Any:
     for group in _OWN:
         known += [name for name, _ in leaves(getattr(experiment, group), f"{group}.")]
     if path not in known:
-        raise InputError(f"--set {path}: there is no such field{_near_path(path, known)}")
+        raise InputError(f"--set {_shown(path)}: there is no such field{_near_path(path, known)}")
     return field_type(target, path)
 
 

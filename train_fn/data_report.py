@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from train_fn.errors import InputError
+from train_fn.typed import from_plain, load_json
+
 MAX_SHOWN = 20
 MAX_SHOWN_CHARS = 300
 
@@ -19,7 +22,11 @@ class Shown:
 
 @dataclass(frozen=True)
 class DataReport:
-    """Counts of examples; `read == train + eval + sum(dropped)` always."""
+    """Counts of examples; `read == train + eval + sum(dropped)` always.
+
+    Raises:
+        ValueError: They do not add up.
+    """
 
     read: int
     """Replies; a broken line, a row of reward other than 1 and a conversation without reply count as one."""
@@ -39,7 +46,8 @@ class DataReport:
 
     def __post_init__(self) -> None:
         accounted = self.train + self.eval + sum(self.dropped.values())
-        assert self.read == accounted, f"{self.read} examples read, {accounted} accounted for"
+        if self.read != accounted:
+            raise ValueError(f"{self.read} examples read, {accounted} accounted for")
 
     @property
     def kept(self) -> int:
@@ -81,10 +89,15 @@ def write_report(report: DataReport, path: Path) -> None:
 
 
 def read_report(path: Path) -> DataReport:
-    """Read a report back."""
-    plain = json.loads(path.read_text(encoding="utf-8"))
-    shown = {reason: tuple(Shown(**one) for one in some) for reason, some in plain.pop("shown").items()}
-    return DataReport(**{**plain, "sources": tuple(plain["sources"])}, shown=shown)
+    """Read a report back.
+
+    Raises:
+        InputError: The file cannot be read, or is no report.
+    """
+    try:
+        return from_plain(DataReport, load_json(path.read_bytes()))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is no data report ({error}); remove its folder") from error
 
 
 def summary_line(report: DataReport) -> str:

@@ -1,11 +1,11 @@
 """Check a model's files before anything starts, without loading them and without torch."""
 
-import json
 from pathlib import Path
 
 from train_fn.bundled_path import bundled_folder
 from train_fn.config import ModelConfig
 from train_fn.errors import InputError
+from train_fn.typed import from_plain, load_json
 
 _GGUF_MAGIC = b"GGUF"
 
@@ -41,7 +41,7 @@ def _check_weights(folder: Path, path: str) -> None:
     shards = sorted(folder.glob("*.safetensors"))
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        named = set(json.loads(index.read_text())["weight_map"].values())
+        named = _named_shards(index, path)
         missing = sorted(named - {shard.name for shard in shards})
         if missing:
             raise InputError(
@@ -59,6 +59,16 @@ def _check_weights(folder: Path, path: str) -> None:
             raise InputError(
                 f"model.path = {path!r}: {shard.name} is damaged ({error}); copy it again"
             ) from error
+
+
+def _named_shards(index: Path, path: str) -> set[str]:
+    try:
+        found = from_plain(dict[str, str], load_json(index.read_bytes())["weight_map"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"model.path = {path!r}: {index.name} cannot be read ({error}); copy the whole folder"
+        ) from error
+    return set(found.values())
 
 
 def _check_gguf(file: Path) -> None:

@@ -2,7 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from search.continuation import check_unchanged
+from search.code_version import CodeVersion
+from search.continuation import check_code, check_unchanged
 from search.events import SearchStarted
 from spaces.describe import describe
 from spaces.experiment import Experiment
@@ -42,6 +43,42 @@ def test_a_changed_experiment_is_not_silently_continued(laptop: Experiment) -> N
         check_unchanged(override(laptop, ["optim.lr=0.1"]), "data", started(laptop))
     with pytest.raises(InputError, match="profile"):
         check_unchanged(replace(laptop, profile="cluster"), "data", started(laptop))
+
+
+def test_a_refusal_names_the_way_to_a_new_search(laptop: Experiment) -> None:
+    with pytest.raises(InputError, match="set it back, or begin a new one beside it with --fresh"):
+        check_unchanged(override(laptop, ["halving.eta=4"]), "data", started(laptop))
+
+
+CODE = CodeVersion("c" * 40, {"train_fn/loss.py": "1", "train_fn/loop.py": "2"})
+OTHER = CodeVersion("d" * 40, {"train_fn/loss.py": "9", "train_fn/loop.py": "2"})
+
+
+def with_code(laptop: Experiment, code: CodeVersion) -> SearchStarted:
+    (first,) = started(laptop)
+    return replace(first, git_commit=code.git_commit, sources=code.sources)
+
+
+def test_code_that_computes_other_figures_is_not_silently_gone_on_with(laptop: Experiment) -> None:
+    past = [with_code(laptop, CODE)]
+    assert check_code("exp4", replace(CODE, git_commit="d" * 40), False, past) is False
+    told = r"run: train_fn/loss\.py \(cccccccccccc then, dddddddddddd now\); .*--allow-code-change.*--fresh"
+    with pytest.raises(InputError, match=told):
+        check_code("exp4", OTHER, False, past)
+
+
+def test_an_allowed_change_of_code_holds_from_then_on(laptop: Experiment) -> None:
+    past = [with_code(laptop, CODE)]
+    assert check_code("exp4", OTHER, True, past) is True
+    past.append(replace(with_code(laptop, OTHER), code_change_allowed=True))
+    assert check_code("exp4", OTHER, False, past) is False
+    with pytest.raises(InputError, match=r"loss\.py"):
+        check_code("exp4", CODE, False, past)
+
+
+def test_a_ledger_from_before_sources_were_recorded_goes_on(laptop: Experiment) -> None:
+    assert check_code("exp4", OTHER, False, started(laptop)) is False
+    assert check_code("exp4", OTHER, False, []) is False
 
 
 def test_other_data_behind_the_same_name_is_a_change(laptop: Experiment) -> None:

@@ -20,7 +20,7 @@ def report(**changes):
 
 
 def test_a_report_that_does_not_add_up_cannot_be_made():
-    with pytest.raises(AssertionError):
+    with pytest.raises(ValueError, match="accounted for"):
         report(train=9)
 
 

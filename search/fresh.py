@@ -1,0 +1,43 @@
+"""Begin a search anew beside the old one, which stays whole."""
+
+import itertools
+import json
+from pathlib import Path
+
+from search.summary import FILE_NAME as SUMMARY
+from train_fn.errors import InputError
+
+
+def set_aside(storage: Path, name: str) -> Path | None:
+    """Move a search to a storage folder of its own, `<storage>/<name>.<n>`; return it, None without a search.
+
+    There it is opened like any other: `--storage <storage>/<name>.<n>`. Its runs in MLflow stay as they are,
+    for the new search has other ones. Must be called under the search's lock.
+
+    Raises:
+        InputError: The folder cannot be moved.
+    """
+    folder = storage / name
+    if not folder.exists():
+        return None
+    places = (storage / f"{name}.{n}" for n in itertools.count(1))
+    place = next(place for place in places if not (place / name).exists())
+    try:
+        place.mkdir(exist_ok=True)
+        folder.rename(place / name)
+    except OSError as error:
+        raise InputError(
+            f"cannot move {folder} to {place} ({error.strerror}); make it possible, or use another --storage"
+        ) from error
+    _keep_summary_true(place / name / SUMMARY, folder.resolve(), (place / name).resolve())
+    return place
+
+
+def _keep_summary_true(summary: Path, old: Path, new: Path) -> None:
+    """Let the summary name the weights where they are now: the old place is the new search's."""
+    if not summary.exists():
+        return
+    was, now = (json.dumps(f"{folder}/")[:-1] for folder in (old, new))
+    partial = summary.with_name(summary.name + ".partial")
+    partial.write_text(summary.read_text().replace(was, now))
+    partial.replace(summary)
