@@ -34,7 +34,8 @@ _MEMORY = re.compile(r"out of memory|can't allocate memory|running low on memory
 _COLLECTIVE = re.compile(
     r"connection (was )?(closed|reset|refused)|broken pipe|socket timeout|timed out|NCCL|gloo|watchdog", re.I
 )
-_LOST = re.compile(r"node (has |was |is )?(died|dead|terminated|drained)|preempt", re.I)
+_LOST = re.compile(r"node (has |was |is )?(died|dead|terminated|drained)|preempt|is unavailable", re.I)
+"""A machine that vanishes leaves its actors unavailable at first, and dead only seconds later."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from search.events import Ended, Reported, TrialStarted
+from search.events import Ended, Reported, Retried, TrialStarted
 from search.ledger import read_events
 from tests.integration.commands import REPOSITORY, command
 
@@ -52,3 +52,4 @@ def test_a_killed_rank_is_replaced_and_no_figure_doubled(own_dialogues: Path, tm
         assert seen == sorted(seen)
         assert sum(isinstance(e, Ended) and e.outcome.trial == trial for e in past) == 1
     assert sum(isinstance(e, TrialStarted) for e in past) == 2
+    assert [e.cause for e in past if isinstance(e, Retried)] == ["died"]

@@ -52,7 +52,8 @@ def test_an_exception_tells_its_cause(kinds: tuple[str, ...], told: str, steps: 
         (DIED, True, "out_of_memory"),
         ("Task was killed due to the node running low on memory.", False, "out_of_memory"),
         ("The actor died because its node has died. Node Id: 5f", False, "lost"),
-        ("The actor died because its node was preempted.", True, "lost"),
+        ("the actor's node was preempted: by its owner", True, "lost"),
+        ("The actor 2df2 is unavailable: The actor is temporarily unavailable: RpcError", False, "lost"),
     ],
 )
 def test_a_death_tells_its_cause(text: str, oom_killed: bool, cause: Cause) -> None:
