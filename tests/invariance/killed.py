@@ -4,9 +4,11 @@ import dataclasses
 import json
 import multiprocessing
 import os
+import resource
 import signal
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from tests.toys import toy_base, toy_prepared, toy_train_config
 from train_fn.checkpoint_files import complete_folders
 from train_fn.config import LoraConfig
 from train_fn.engine import Engine
+from train_fn.errors import InputError
 from train_fn.loop import train
 from train_fn.report import Report
 
@@ -67,17 +70,7 @@ def run_to_the_end(folder: Path, ranks: int, changes: dict[str, Any], kill_steps
 def _attempt(
     folder: Path, ranks: int, changes: dict[str, Any], attempt: int, kill_step: int
 ) -> list[int | None]:
-    context = multiprocessing.get_context("forkserver")  # the libraries are imported once for all attempts
-    context.set_forkserver_preload([__name__])
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    processes = [
-        context.Process(target=_rank, args=(rank, ranks, port, folder, changes, attempt, kill_step))
-        for rank in range(ranks)
-    ]
-    for process in processes:
-        process.start()
+    processes = _start(_rank, ranks, folder, changes, attempt, kill_step)
     processes[-1].join(120)  # the one that is killed in its step
     for process in processes[:-1]:
         if kill_step:
@@ -89,13 +82,49 @@ def _attempt(
     return codes
 
 
-def _rank(
-    rank: int, ranks: int, port: int, folder: Path, changes: dict[str, Any], attempt: int, kill_step: int
-) -> None:
+def _start(target: Callable[..., None], ranks: int, *args: Any) -> list[Any]:
+    context = multiprocessing.get_context("forkserver")  # the libraries are imported once for all attempts
+    context.set_forkserver_preload([__name__])
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    processes = [context.Process(target=target, args=(rank, ranks, port, *args)) for rank in range(ranks)]
+    for process in processes:
+        process.start()
+    return processes
+
+
+def _join_group(rank: int, ranks: int, port: int) -> None:
     torch.set_num_threads(1)
     os.environ |= {"LOCAL_RANK": str(rank), "RANK": str(rank), "WORLD_SIZE": str(ranks)}
     store = distributed.TCPStore("127.0.0.1", port, ranks, is_master=rank == 0)
     distributed.init_process_group("gloo", store=store, rank=rank, world_size=ranks)
+
+
+def run_with_a_full_disk(folder: Path, ranks: int, changes: dict[str, Any]) -> list[str]:
+    """Run a toy trial whose last rank can write no large file; return why each rank gave up."""
+    folder.mkdir(parents=True)
+    for process in _start(_rank_on_a_full_disk, ranks, folder, changes):
+        process.join(120)
+        assert process.exitcode == 0
+    return [(folder / f"refused-{rank}").read_text() for rank in range(ranks)]
+
+
+def _rank_on_a_full_disk(rank: int, ranks: int, port: int, folder: Path, changes: dict[str, Any]) -> None:
+    _join_group(rank, ranks, port)
+    if rank == ranks - 1:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, resource.RLIM_INFINITY))
+    try:
+        config = toy_train_config(**changes)
+        train(config, 0, toy_prepared(), toy_base(), folder / "workspace", lambda _: True, 0.0)
+    except InputError as error:
+        (folder / f"refused-{rank}").write_text(str(error))
+
+
+def _rank(
+    rank: int, ranks: int, port: int, folder: Path, changes: dict[str, Any], attempt: int, kill_step: int
+) -> None:
+    _join_group(rank, ranks, port)
     if kill_step and rank == ranks - 1:
         _kill_in_step(kill_step, folder / "workspace")
 

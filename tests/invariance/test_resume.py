@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from deepspeed.accelerator import get_accelerator
 
-from tests.invariance.killed import run_to_the_end
+from tests.invariance.killed import run_to_the_end, run_with_a_full_disk
+from train_fn.checkpoint_files import complete_folders
 
 BASE: dict[str, Any] = {
     "optim__schedule": "cosine",
@@ -48,6 +49,13 @@ def check_killed_is_undisturbed(folder: Path, ranks: int, changes: dict[str, Any
 @pytest.mark.parametrize(("ranks", "changes"), QUICK, ids=str)
 def test_killed_in_a_random_step_nothing_differs(tmp_path: Path, ranks: int, changes: dict[str, Any]) -> None:
     check_killed_is_undisturbed(tmp_path, ranks, changes, kills=1)
+
+
+def test_one_ranks_full_disk_ends_the_trial_on_all_ranks_and_no_checkpoint_counts(tmp_path: Path) -> None:
+    told = run_with_a_full_disk(tmp_path / "full", 2, BASE | OFTEN | {"engine__zero_stage": 1})
+    assert told[0] == told[1]
+    assert "cannot be written" in told[0]
+    assert not complete_folders(tmp_path / "full" / "workspace")
 
 
 @pytest.mark.slow
