@@ -91,6 +91,8 @@ def find_problem(folder: Path, share: int, shares: int) -> str | None:
         listed = json.loads((folder / MANIFEST).read_text())
         digests = {str(name): FileDigest(**digest) for name, digest in listed.items()}
     except (OSError, ValueError, TypeError, AttributeError):
+        digests = {}
+    if not digests:
         return f"has no readable {MANIFEST}"
     for name, expected in sorted(digests.items())[share::shares]:
         path = folder / name

@@ -48,6 +48,7 @@ def test_what_was_written_is_sound(tmp_path: Path) -> None:
         ("progress.json", "", "has 0 of the 18 bytes of progress.json"),
         (MANIFEST, None, "has no readable manifest.json"),
         (MANIFEST, '{"progress.json": {"bytes": 1', "has no readable manifest.json"),
+        (MANIFEST, "{}", "has no readable manifest.json"),
         (MANIFEST, '["progress.json"]', "has no readable manifest.json"),
         (MANIFEST, '{"progress.json": {"size": 1}}', "has no readable manifest.json"),
     ],
