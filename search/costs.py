@@ -169,7 +169,7 @@ class Disk:
     """Of one finished trial, or of a run that confirms one."""
     expected_gib: float
     at_most_gib: float
-    """When every trial finishes."""
+    """When as many trials finish as weights are kept of."""
     free_gib: float
 
 
@@ -181,10 +181,15 @@ def search_disk(
     tokens: Tokens,
     slots: int,
     free_gib: float,
+    keep: int,
 ) -> Disk:
-    """Estimate the room for checkpoints, finished weights and the shared copy of the base weights."""
+    """Estimate the room for checkpoints, kept weights and the shared copy of the base weights.
+
+    While a trial ends its weights stand beside those of the best `keep` trials.
+    """
     checkpoint, weights = checkpoint_gib(shape, config, precision), weights_gib(shape, precision)
     running = (KEPT + 1) * slots * checkpoint + weights
-    expected = running + (tokens.finished + tokens.confirming) * weights
-    at_most = running + (trials + tokens.confirming) * weights
+    ending = min(slots, trials) * weights
+    expected = running + ending + min(keep, tokens.finished) * weights
+    at_most = running + ending + min(keep, trials) * weights
     return Disk(checkpoint, weights, expected, at_most, free_gib)

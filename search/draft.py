@@ -188,6 +188,7 @@ def _model(
     eval_tokens = evaluations * (data.eval_examples or config.data.max_eval_examples) * length
     per_rank = resources.gpus_per_rank if gpu else resources.cpus_per_rank
     busy = slots * resources.ranks_per_slot * per_rank
+    kept = max(experiment.budget.keep_weights, experiment.confirm.top)
     free_gib = shutil.disk_usage(existing_parent(storage)).free / GIB
     return Model(
         shape=shape,
@@ -197,7 +198,7 @@ def _model(
         memory=memory,
         memory_limit_gib=_memory_limit(experiment, cluster),
         hours=search_hours(shape, config, tokens, eval_tokens, cluster, precision, busy, gpu),
-        disk=search_disk(shape, config, precision, trials, tokens, slots, free_gib),
+        disk=search_disk(shape, config, precision, trials, tokens, slots, free_gib, kept),
     )
 
 

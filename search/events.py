@@ -99,4 +99,41 @@ class SearchEnded:
     wall_s: float
 
 
-Event = SearchStarted | BaselineMeasured | TrialStarted | Retried | Reported | Decided | Ended | SearchEnded
+@dataclass(frozen=True)
+class WeightsRemoved:
+    """The weights of a trial that is no longer among the best make room."""
+
+    time: float
+    trial: int
+
+
+@dataclass(frozen=True)
+class Paused:
+    """No trial is handed out, because the disk is nearly full."""
+
+    time: float
+    free_gib: float
+    needed_gib: float
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """There is room again."""
+
+    time: float
+    free_gib: float
+
+
+Event = (
+    SearchStarted
+    | BaselineMeasured
+    | TrialStarted
+    | Retried
+    | Reported
+    | Decided
+    | Ended
+    | WeightsRemoved
+    | Paused
+    | Resumed
+    | SearchEnded
+)

@@ -13,11 +13,14 @@ from search.events import (
     Decided,
     Ended,
     Event,
+    Paused,
     Reported,
+    Resumed,
     Retried,
     SearchEnded,
     SearchStarted,
     TrialStarted,
+    WeightsRemoved,
 )
 from search.standing import best, new_best
 from search.state import SearchState, TrialState, is_news, tokens_saved, tokens_spent
@@ -107,6 +110,8 @@ def run_updates(before: SearchState, after: SearchState, event: Event, max_token
         case Ended():
             ended = _trial_ended(event.outcome, time_ms)
             return [ended, *_parent(before, after, time_ms, max_tokens, ended=True)]
+        case WeightsRemoved() | Paused() | Resumed():
+            return []
         case SearchEnded():
             status, tags = SEARCH_STATUS[event.status], {"status": event.status}
             return [RunUpdate(None, time_ms, tags=tags, status=status, status_ms=time_ms)]

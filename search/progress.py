@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from search.confirming import missing
-from search.events import Ended, Event, Reported, Retried, TrialStarted
+from search.events import Ended, Event, Paused, Reported, Resumed, Retried, TrialStarted
 from search.standing import best, new_best
 from search.state import (
     SearchState,
@@ -118,6 +118,10 @@ def event_lines(name: str, before: SearchState, after: SearchState, event: Event
         trial = after.trials[event.outcome.trial]
         seen = tokens_text(trial.tokens_seen)
         yield f"{_who(name, trial)} {trial.status} at {seen} tokens: {trial.reason}"
+    if isinstance(event, Paused):
+        yield f"paused: {after.paused}"
+    if isinstance(event, Resumed):
+        yield f"there is room again ({event.free_gib:,.1f} GiB free): trials start"
     top = best(after)
     if isinstance(event, Ended | Reported) and top is not None and new_best(before, after):
         yield f"best so far: {_best_text(name, top)}"
@@ -133,7 +137,8 @@ def status_line(state: SearchState, goal: Goal, now: float) -> str:
     left = seconds_left(state, goal, now)
     time_left = f"about {seconds_text(left)} left" if left is not None else "time left unknown yet"
     spent, saved = tokens_text(tokens_spent(state)), tokens_text(tokens_saved(state, goal.max_tokens))
-    return f"{_elapsed_text(state, now)}: {started}; {spent} tokens spent, {saved} saved; {time_left}"
+    paused = f"; paused: {state.paused}" if state.paused else ""
+    return f"{_elapsed_text(state, now)}: {started}; {spent} tokens spent, {saved} saved; {time_left}{paused}"
 
 
 def _counts_text(trials: list[TrialState]) -> str:

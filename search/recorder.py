@@ -51,10 +51,18 @@ class TuneRecorder(tune.Callback):  # type: ignore[misc]
         recorder: Where events go.
         study: Told how each trial ended.
         base: What sampled values are applied to.
+        after_end: Called when a trial has ended and the study was told.
     """
 
-    def __init__(self, recorder: Recorder, study: Study, base: TrainConfig) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        study: Study,
+        base: TrainConfig,
+        after_end: Callable[[], None] = lambda: None,
+    ) -> None:
         self._recorder = recorder
+        self._after_end = after_end
         self._study = study
         self._base = base
         self._decision: Decision | None = None
@@ -151,6 +159,7 @@ class TuneRecorder(tune.Callback):  # type: ignore[misc]
     def _end(self, outcome: Outcome) -> None:
         self._recorder.record(Ended(time.time(), outcome))
         tell(self._study, self._recorder.state, outcome)
+        self._after_end()
 
 
 def tell(study: Study, state: SearchState, outcome: Outcome) -> None:

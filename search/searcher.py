@@ -14,18 +14,26 @@ class StudySearcher(Searcher):  # type: ignore[misc]
     """Hands out trials until the budget is used, then the runs that confirm the best of them. Who tells the
     study is the driver, which knows the outcomes."""
 
-    def __init__(self, study: Study, trials: int, repeats: Callable[[], Sequence[Repeat]]) -> None:
+    def __init__(
+        self,
+        study: Study,
+        trials: int,
+        repeats: Callable[[], Sequence[Repeat]],
+        has_room: Callable[[], bool] = lambda: True,
+    ) -> None:
         """Take up what an earlier command left running, then ask for new trials up to `trials` in all.
 
         Args:
             study: Proposes trials.
             trials: The budget.
             repeats: Asked when all trials of the budget are over: which runs confirm the best.
+            has_room: Asked before a trial is handed out; none is while it says no.
         """
         super().__init__()
         self._study = study
         self._trials = trials
         self._repeats = repeats
+        self._has_room = has_room
         self._left_over = study.running()
         self._live: dict[str, bool] = {}
         """By Tune's name of a trial, whether it uses the budget."""
@@ -39,8 +47,11 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         it runs again with what seed, both None for a trial of its own.
 
         The answer is None while the trials of the budget are live, for they may fail and be tried again, and
-        nobody knows the best yet; and again while the last repeats are. `FINISHED` comes after them.
+        nobody knows the best yet; again while the last repeats are; and while the disk has no room for
+        another. `FINISHED` comes after the last.
         """
+        if self._is_due() and not self._has_room():
+            return None
         if self._left_over:
             number, params = self._left_over.pop(0)
         elif self._study.count() < self._trials:
@@ -54,6 +65,14 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         confirms, seed = self._study.repeat_of(number) or (None, None)
         self._live[trial_id] = confirms is None
         return {"trial": number, "params": params, "confirms": confirms, "seed": seed}
+
+    def _is_due(self) -> bool:
+        """Tell whether a trial would be handed out now."""
+        if self._left_over or self._study.count() < self._trials:
+            return True
+        return not any(self._live.values()) and any(
+            not self._study.is_repeated(one.confirms, one.seed) for one in self._repeats()
+        )
 
     def _next_repeat(self) -> tuple[int, dict[str, ParamValue]] | None:
         for one in self._repeats():

@@ -23,6 +23,7 @@ from search.plan import Plan, make_plan
 from search.plan_text import plan_markdown
 from search.progress import Progress
 from search.ray_watch import control_store, own_ray, watched
+from search.room import needed_gib
 from search.state import SearchState, replay
 from search.summary import FILE_NAME as SUMMARY
 from search.summary import closing_lines, summarise, write_summary
@@ -117,6 +118,7 @@ def _run(
                 code=code,
                 code_change_allowed=changed,
                 slots=plan.slots,
+                needed_gib=needed_gib(plan.model.disk if plan.model else None, plan.slots),
             )
             state = _search(experiment, inputs, ledger, tracker, instance)
     return _sum_up(experiment, folder, state, tracker, uri)

@@ -10,11 +10,14 @@ from search.events import (
     Decided,
     Ended,
     Event,
+    Paused,
     Reported,
+    Resumed,
     Retried,
     SearchEnded,
     SearchStarted,
     TrialStarted,
+    WeightsRemoved,
 )
 from search.halving import Decision
 from spaces.experiment import ParamValue
@@ -100,6 +103,8 @@ class SearchState:
     last_time: float = 0.0
     past_wall_s: float = 0.0
     """Wall time of the commands that are over; of one that crashed up to its last event."""
+    paused: str = ""
+    """Why no trial is handed out; empty while they are."""
     base_eval: Evaluation | None = None
     """Of the untrained base model."""
 
@@ -131,6 +136,8 @@ def _trial_of(event: Event) -> int | None:
             return event.decision.trial
         case Ended():
             return event.outcome.trial
+        case WeightsRemoved():
+            return event.trial
     return None
 
 
@@ -161,6 +168,13 @@ def apply(state: SearchState, event: Event) -> SearchState:
             return _with(replace(now, decisions=(*now.decisions, event.decision)), trial)
         case Ended():
             return _with(now, _ended(now.trials[event.outcome.trial], event))
+        case WeightsRemoved():
+            return _with(now, replace(now.trials[event.trial], checkpoint=None))
+        case Paused():
+            told = f"{event.free_gib:,.1f} GiB free, {event.needed_gib:,.1f} GiB needed"
+            return replace(now, paused=f"the disk is nearly full ({told}); trials wait until there is room")
+        case Resumed():
+            return replace(now, paused="")
         case SearchEnded():
             past = now.past_wall_s + event.wall_s
             return replace(now, status=event.status, past_wall_s=past)
@@ -225,6 +239,7 @@ def _command_started(state: SearchState, event: SearchStarted) -> SearchState:
         command_started=event.time,
         last_time=event.time,
         work_started=None,
+        paused="",
         work_tokens=tokens_spent(state),
     )
 

@@ -15,6 +15,8 @@ from search.halving import Decision, Halving, rung_tokens
 from search.ledger import FILE_NAME, Ledger, read_events
 from search.placement import SLOT_CPUS
 from search.recorder import Listener, Recorder, TuneRecorder, tell
+from search.retention import kept_weights, remove_surplus
+from search.room import room_watch
 from search.scheduler import TokenHalving
 from search.searcher import StudySearcher
 from search.slots import Slot, SlotSettings, workspace_of
@@ -45,6 +47,8 @@ class SearchInputs:
     code: CodeVersion
     code_change_allowed: bool
     slots: int
+    needed_gib: float
+    """Room on the disk before a trial starts."""
 
 
 def search(
@@ -79,10 +83,17 @@ def search(
     )
     halving = Halving(experiment.halving, experiment.base.run.max_tokens)
     halving.restore(_decisions(past))
-    callback = TuneRecorder(recorder, study, experiment.base)
+    trials_folder, keep = inputs.folder / "trials", kept_weights(experiment)
+    callback = TuneRecorder(
+        recorder, study, experiment.base, lambda: remove_surplus(recorder, trials_folder, keep)
+    )
     callback.end_halved()
+    remove_surplus(recorder, trials_folder, keep)
     searcher = StudySearcher(
-        study, experiment.budget.trials, lambda: wanted(recorder.state, experiment.confirm)
+        study,
+        experiment.budget.trials,
+        lambda: wanted(recorder.state, experiment.confirm),
+        room_watch(inputs.folder, inputs.needed_gib, recorder),
     )
     _fit(experiment, inputs, searcher, TokenHalving(halving, callback.decided), callback)
     callback.cancel_running()

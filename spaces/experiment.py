@@ -22,8 +22,12 @@ class BudgetConfig:
     """How much the search may spend."""
 
     trials: int = 16
+    keep_weights: int = 5
+    """Of so many of the best finished trials the weights stay; never fewer than are confirmed."""
 
     def __post_init__(self) -> None:
+        keep = self.keep_weights
+        check(keep >= 1, "budget.keep_weights", keep, "must be at least 1", "set it to 5")
         check(self.trials >= 1, "budget.trials", self.trials, "must be at least 1", "set it to 16")
 
 

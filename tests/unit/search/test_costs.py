@@ -50,9 +50,8 @@ def test_what_confirms_the_best_is_counted_in_whole_runs() -> None:
     assert confirmed.confirming == 6
     assert confirmed.at_most - bare.at_most == confirmed.expected - bare.expected == 6 * 9_000
     assert search_tokens(1, halving, 9_000, ConfirmConfig(top=2, seeds=3)).confirming == 3
-    disk = [search_disk(GPT_J, TrainConfig(), "bf16", 9, tokens, 1, 100.0) for tokens in (bare, confirmed)]
-    assert disk[1].expected_gib - disk[0].expected_gib == pytest.approx(6 * weights_gib(GPT_J, "bf16"))
-    assert disk[1].at_most_gib - disk[0].at_most_gib == pytest.approx(6 * weights_gib(GPT_J, "bf16"))
+    disk = [search_disk(GPT_J, TrainConfig(), "bf16", 9, some, 1, 100.0, 5) for some in (bare, confirmed)]
+    assert disk[0] == disk[1], "no weights of theirs are kept"
 
 
 def test_without_rungs_every_trial_goes_to_its_end() -> None:
@@ -90,9 +89,12 @@ def test_longer_names_are_found_before_shorter_ones() -> None:
     assert "121 TFLOP/s" in peak("NVIDIA L4")
 
 
-def test_disk_holds_three_checkpoints_per_slot_and_the_weights_of_the_finished() -> None:
+def test_disk_holds_three_checkpoints_per_slot_and_the_weights_of_the_best() -> None:
     config = TrainConfig()
-    disk = search_disk(GPT_J, config, "bf16", 9, TOKENS, 3, 100.0)
+    disk = search_disk(GPT_J, config, "bf16", 9, TOKENS, 3, 100.0, 5)
     checkpoint, weights = checkpoint_gib(GPT_J, config, "bf16"), weights_gib(GPT_J, "bf16")
-    assert disk.expected_gib == pytest.approx(9 * checkpoint + 3 * weights)
-    assert disk.at_most_gib == pytest.approx(9 * checkpoint + 10 * weights)
+    kept = min(5, TOKENS.finished)
+    assert disk.expected_gib == pytest.approx(9 * checkpoint + (1 + 3 + kept) * weights)
+    assert disk.at_most_gib == pytest.approx(9 * checkpoint + (1 + 3 + 5) * weights)
+    few = search_disk(GPT_J, config, "bf16", 2, TOKENS, 3, 100.0, 5)
+    assert few.at_most_gib == pytest.approx(9 * checkpoint + (1 + 2 + 2) * weights)

@@ -12,11 +12,14 @@ from search.events import (
     Decided,
     Ended,
     Event,
+    Paused,
     Reported,
+    Resumed,
     Retried,
     SearchEnded,
     SearchStarted,
     TrialStarted,
+    WeightsRemoved,
 )
 from search.halving import Decision
 from search.ledger import Ledger, decode, encode, read_events, read_from
@@ -73,6 +76,9 @@ events = st.one_of(
     st.builds(Reported, number, reports),
     st.builds(Decided, number, decisions),
     st.builds(Ended, number, outcomes),
+    st.builds(WeightsRemoved, number, count),
+    st.builds(Paused, number, number, number),
+    st.builds(Resumed, number, number),
     st.builds(SearchEnded, number, words, number),
 )
 

@@ -1,0 +1,59 @@
+from dataclasses import replace
+from pathlib import Path
+
+from search.events import WeightsRemoved
+from search.ledger import FILE_NAME, Ledger, read_events
+from search.recorder import Recorder
+from search.retention import kept_weights, remove_surplus, surplus
+from search.state import replay
+from search.summary import summarise
+from spaces.experiment import BudgetConfig, ConfirmConfig
+from tests.unit.search.recorded import confirmed_search, experiment, small_search
+
+
+def test_weights_of_the_best_stay_and_those_of_the_others_are_surplus() -> None:
+    state = replay(small_search())
+    assert surplus(state, 2) == []
+    assert surplus(state, 1) == [0], "trial 1 is the better one"
+
+
+def test_the_trial_that_other_seeds_decided_for_stays_and_its_repeats_do_not() -> None:
+    state = replay(confirmed_search(3.5, 2.7, 3.6, 2.8))  # trial 0 is the better one after all
+    assert surplus(state, 1) == [4, 5, 6, 7]
+
+
+def test_never_fewer_are_kept_than_are_confirmed() -> None:
+    one = replace(experiment(), budget=BudgetConfig(keep_weights=1), confirm=ConfirmConfig(top=3))
+    assert kept_weights(one) == 3
+    assert kept_weights(replace(one, budget=BudgetConfig(keep_weights=7))) == 7
+
+
+def test_removed_weights_are_gone_from_disk_ledger_and_summary(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / FILE_NAME)
+    for event in small_search():
+        ledger.append(event)
+    trials = tmp_path / "trials"
+    for number in (0, 1, 2):
+        (trials / f"{number:04d}" / "weights").mkdir(parents=True)
+    recorder = Recorder(ledger, replay(small_search()), ())
+    for _ in range(2):
+        remove_surplus(recorder, trials, 1)
+    assert [path.parent.name for path in trials.glob("*/weights")] == ["0001"]
+    events = list(read_events(tmp_path / FILE_NAME))
+    assert [event.trial for event in events if isinstance(event, WeightsRemoved)] == [0]
+    assert replay(events).trials[0].checkpoint is None
+    best = summarise(replay(events), experiment(), {})["best"]
+    assert best is not None
+    assert best["checkpoint"] == "trials/0001"
+    ledger.close()
+
+
+def test_a_removal_that_a_crash_interrupted_is_finished(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / FILE_NAME)
+    recorder = Recorder(ledger, replay([*small_search(), WeightsRemoved(1.0, 0)]), ())
+    left = tmp_path / "trials" / "0000" / "weights"
+    left.mkdir(parents=True)
+    remove_surplus(recorder, tmp_path / "trials", 1)
+    assert not left.exists()
+    assert not list(read_events(tmp_path / FILE_NAME)), "it was written down before"
+    ledger.close()
