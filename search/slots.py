@@ -25,6 +25,8 @@ from train_fn.config import TrainConfig
 from train_fn.report import Evaluation, Outcome, Report
 
 _CLOSE_TIMEOUT_S = 10.0
+MAX_GROUPS = 10
+"""Worker groups of one slot whose controller died; Ray Train replaces ranks without counting."""
 
 
 @dataclass(frozen=True)
@@ -137,13 +139,25 @@ class Slot(tune.Trainable):  # type: ignore[misc]
             end_group(hang)
 
     def _run_workers(self) -> None:
+        """Keep a worker group running until the slot ends; Ray Train itself replaces ranks that died."""
+        for number in range(MAX_GROUPS):
+            try:
+                self._trainer(number).fit()
+                return
+            except Exception as error:  # noqa: BLE001 - the thread's end must be seen by the slot, whatever ended it
+                told = f"the worker group of the slot ended: {error}"
+            if ray.get(self._mailbox.is_closed.remote()):
+                return
+        ray.get(self._mailbox.fail.remote(f"{told}, for the {MAX_GROUPS}th time"))
+
+    def _trainer(self, number: int) -> Any:
         from ray.train.torch import TorchConfig, TorchTrainer  # imports torch, which the driver does without
 
         resources = self._settings.resources
         per_worker = {"CPU": resources.cpus_per_rank}
         if resources.gpus_per_rank:
             per_worker["GPU"] = resources.gpus_per_rank
-        trainer = TorchTrainer(
+        return TorchTrainer(
             train_in_slot,
             train_loop_config={"mailbox": self._mailbox},
             torch_config=TorchConfig(backend="nccl" if resources.gpus_per_rank else "gloo"),
@@ -154,13 +168,9 @@ class Slot(tune.Trainable):  # type: ignore[misc]
                 placement_strategy="PACK",
             ),
             run_config=train.RunConfig(
-                name=f"slot-{ray.get_runtime_context().get_actor_id()[:12]}",
+                name=f"slot-{ray.get_runtime_context().get_actor_id()[:12]}-{number}",
                 storage_path=self._settings.ray_folder,
                 failure_config=train.FailureConfig(max_failures=-1),
                 callbacks=[_TellLosses(self._mailbox)],
             ),
         )
-        try:
-            trainer.fit()
-        except Exception as error:  # noqa: BLE001 - the thread's end must be seen by the slot, whatever ended it
-            ray.get(self._mailbox.fail.remote(f"the worker group of the slot ended: {error}"))

@@ -33,6 +33,9 @@ from train_fn.report import Evaluation, Outcome
 TRIALS = "trials"
 """Folder of all trials' workspaces, in the search's folder."""
 
+MAX_SLOT_DEATHS = 10
+"""Deaths of a slot's actor that one trial survives: it goes on from its checkpoint in a new slot."""
+
 
 @dataclass(frozen=True)
 class SearchInputs:
@@ -151,6 +154,7 @@ def _fit(
             name="tune",
             storage_path=str(inputs.folder / "ray"),
             stop=_StopOnRefusal(callback),
+            failure_config=tune.FailureConfig(max_failures=MAX_SLOT_DEATHS),
             callbacks=[callback],
             verbose=0,
         ),

@@ -17,7 +17,7 @@ SIGNALS: Mapping[str, tuple[str, int]] = {
 """Fault -> a part of the process's name, and what it is sent."""
 ENDS_THE_COMMAND = ("driver", "ray")
 WEIGHTS: Mapping[str, float] = {
-    "rank": 6, "hang": 0, "slot": 0, "controller": 0, "driver": 0, "ray": 0, "tracking": 2,
+    "rank": 0, "hang": 0, "slot": 1, "controller": 1, "driver": 0, "ray": 0, "tracking": 0,
 }  # fmt: skip
 
 
