@@ -17,7 +17,7 @@ SIGNALS: Mapping[str, tuple[str, int]] = {
 """Fault -> a part of the process's name, and what it is sent."""
 ENDS_THE_COMMAND = ("driver", "ray")
 WEIGHTS: Mapping[str, float] = {
-    "rank": 0, "hang": 0, "slot": 1, "controller": 1, "driver": 0, "ray": 0, "tracking": 0,
+    "rank": 6, "hang": 1, "slot": 2, "controller": 2, "driver": 1, "ray": 0.5, "tracking": 3,
 }  # fmt: skip
 
 
