@@ -1,4 +1,4 @@
-"""Which weights a search keeps: those of the best trials, and the rest of the disk for what is to come."""
+"""What a search keeps on the disk: weights of the best trials, checkpoints of what goes on."""
 
 import shutil
 import time
@@ -6,9 +6,11 @@ from pathlib import Path
 
 from search.events import WeightsRemoved
 from search.recorder import Recorder
+from search.slots import workspace_of
 from search.standing import best, ranked
 from search.state import SearchState
 from spaces.experiment import Experiment
+from train_fn.checkpoint_files import remove_all
 
 
 def surplus(state: SearchState, keep: int) -> list[int]:
@@ -43,6 +45,21 @@ def remove_surplus(recorder: Recorder, trials_folder: Path, keep: int) -> None:
     for number in surplus(recorder.state, keep):
         recorder.record(WeightsRemoved(time.time(), number))
     for number, trial in recorder.state.trials.items():
-        weights = trials_folder / f"{number:04d}" / "weights"
+        weights = workspace_of(trials_folder, number) / "weights"
         if trial.status != "running" and trial.checkpoint is None and weights.exists():
             shutil.rmtree(weights, ignore_errors=True)  # what stays is removed with the next end
+
+
+def remove_checkpoints(state: SearchState, trials_folder: Path) -> None:
+    """Remove the checkpoints of trials that ended by themselves: none of them is taken up again.
+
+    Only what is written down is over. Removed any earlier, a crash in between would train the trial from its
+    beginning.
+
+    Args:
+        state: Of the search.
+        trials_folder: Holds `<number>/checkpoints`.
+    """
+    for number, trial in state.trials.items():
+        if trial.status not in ("running", "cancelled"):
+            remove_all(workspace_of(trials_folder, number))

@@ -20,7 +20,6 @@ from search.processes import end_group
 from spaces.experiment import ResourcesConfig
 from spaces.space import apply
 from train_fn.assignment import Assignment, Refusal
-from train_fn.checkpoint_files import remove_all
 from train_fn.config import TrainConfig
 from train_fn.report import Evaluation, Outcome, Report
 
@@ -97,8 +96,6 @@ class Slot(tune.Trainable):  # type: ignore[misc]
             case Report():
                 return {"report": message}
             case Outcome():
-                if message.status == "failed":  # the workers removed the checkpoints of all other ends
-                    remove_all(workspace_of(Path(self._settings.trials_folder), message.trial))
                 return {"outcome": message, "done": True}
             case Retry():
                 return {"retry": message}

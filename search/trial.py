@@ -19,6 +19,7 @@ def main() -> int:
     prepare_environment()
     from search.data import prepared_data
     from train_fn.before import evaluate_base
+    from train_fn.checkpoint_files import remove_all
     from train_fn.loop import train
     from train_fn.model import load_base
     from train_fn.tokenizer import save_tokenizer
@@ -32,6 +33,7 @@ def main() -> int:
     workspace = Path(args.storage) / f"{experiment.name}-trial" / time.strftime("%Y%m%d-%H%M%S")
     outcome = train(config, 0, prepared, base, workspace, print_report, started)
     assert outcome is not None, "nobody stops a trial that runs alone"
+    remove_all(workspace)
     print(f"{outcome.status}: {outcome.reason}")
     if outcome.checkpoint:
         save_tokenizer(config.model, Path(outcome.checkpoint))

@@ -15,18 +15,17 @@ from search.halving import Decision, Halving, rung_tokens
 from search.ledger import FILE_NAME, Ledger, read_events
 from search.placement import SLOT_CPUS
 from search.recorder import Listener, Recorder, TuneRecorder, tell
-from search.retention import kept_weights, remove_surplus
+from search.retention import kept_weights, remove_checkpoints, remove_surplus
 from search.room import room_watch
 from search.scheduler import TokenHalving
 from search.searcher import StudySearcher
-from search.slots import Slot, SlotSettings, workspace_of
+from search.slots import Slot, SlotSettings
 from search.state import SearchState, replay, tried
 from search.study import Study
 from search.tracking_uri import redact
 from spaces.describe import describe
 from spaces.experiment import Experiment
 from spaces.paths import replace_all
-from train_fn.checkpoint_files import remove_all
 from train_fn.errors import InputError
 from train_fn.report import Evaluation, Outcome
 
@@ -86,12 +85,15 @@ def search(
     )
     halving = Halving(experiment.halving, experiment.base.run.max_tokens)
     halving.restore(_decisions(past))
-    trials_folder, keep = inputs.folder / "trials", kept_weights(experiment)
-    callback = TuneRecorder(
-        recorder, study, experiment.base, lambda: remove_surplus(recorder, trials_folder, keep)
-    )
+    trials_folder, keep = inputs.folder / TRIALS, kept_weights(experiment)
+
+    def make_room() -> None:
+        remove_checkpoints(recorder.state, trials_folder)
+        remove_surplus(recorder, trials_folder, keep)
+
+    callback = TuneRecorder(recorder, study, experiment.base, make_room)
     callback.end_halved()
-    remove_surplus(recorder, trials_folder, keep)
+    make_room()
     searcher = StudySearcher(
         study,
         experiment.budget.trials,
@@ -100,7 +102,7 @@ def search(
     )
     _fit(experiment, inputs, searcher, TokenHalving(halving, callback.decided), callback)
     callback.cancel_running()
-    _remove_checkpoints(recorder.state, inputs.folder / TRIALS)
+    make_room()
     if callback.refusal:
         recorder.record(SearchEnded(time.time(), "failed", time.time() - began))
         raise InputError(callback.refusal)
@@ -179,13 +181,6 @@ class _StopOnRefusal(tune.Stopper):  # type: ignore[misc]
     def __getstate__(self) -> dict[str, object]:
         """Leave everything behind, as the callback does."""
         return {}
-
-
-def _remove_checkpoints(state: SearchState, trials_folder: Path) -> None:
-    """Remove what workers had no time to remove, of trials that are over; cancelled ones go on."""
-    for number, trial in state.trials.items():
-        if trial.status not in ("running", "cancelled"):
-            remove_all(workspace_of(trials_folder, number))
 
 
 def _described(experiment: Experiment) -> dict[str, object]:

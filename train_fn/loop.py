@@ -104,7 +104,6 @@ def train(
             folder = workspace / "weights"
             checkpoint.export_weights(engine, base, config, DTYPES[precision], folder)
             outcome = dataclasses.replace(outcome, checkpoint=str(folder))
-        saver.remove()
         return outcome
     except _UnwantedError:
         saver.wait()

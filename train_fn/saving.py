@@ -8,7 +8,6 @@ from typing import Any
 from torch import distributed
 
 from train_fn import checkpoint
-from train_fn.checkpoint_files import remove_all
 from train_fn.checkpoint_interval import interval_s, is_due
 from train_fn.checkpoint_writer import POLL_S, CheckpointWriter
 from train_fn.config import RunConfig
@@ -61,13 +60,6 @@ class Saver:
     def discard(self) -> None:
         """Give up what this rank is writing."""
         self._writer.discard()
-
-    def remove(self) -> None:
-        """Remove the checkpoints of a trial that is over, and what is being written."""
-        self.discard()
-        distributed.barrier()  # no rank may be writing
-        if distributed.get_rank() == 0:
-            remove_all(self._workspace)
 
     def _is_due(self, now: float, window_s: float) -> bool:
         run = self._run

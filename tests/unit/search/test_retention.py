@@ -4,7 +4,7 @@ from pathlib import Path
 from search.events import WeightsRemoved
 from search.ledger import FILE_NAME, Ledger, read_events
 from search.recorder import Recorder
-from search.retention import kept_weights, remove_surplus, surplus
+from search.retention import kept_weights, remove_checkpoints, remove_surplus, surplus
 from search.state import replay
 from search.summary import summarise
 from spaces.experiment import BudgetConfig, ConfirmConfig
@@ -57,3 +57,14 @@ def test_a_removal_that_a_crash_interrupted_is_finished(tmp_path: Path) -> None:
     assert not left.exists()
     assert not list(read_events(tmp_path / FILE_NAME)), "it was written down before"
     ledger.close()
+
+
+def test_checkpoints_go_when_an_end_is_written_down_and_stay_for_what_goes_on(tmp_path: Path) -> None:
+    events = small_search()
+    for number in range(5):
+        (tmp_path / f"{number:04d}" / "checkpoints" / "tokens-1").mkdir(parents=True)
+    remove_checkpoints(replay(events[:2]), tmp_path)
+    assert len(list(tmp_path.glob("*/checkpoints"))) == 5, "nothing has ended"
+    remove_checkpoints(replay(events), tmp_path)
+    over = {number for number, trial in replay(events).trials.items() if trial.status != "cancelled"}
+    assert {int(path.parent.name) for path in tmp_path.glob("*/checkpoints")} == set(range(5)) - over

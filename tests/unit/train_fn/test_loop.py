@@ -59,11 +59,17 @@ def test_evaluations_come_at_their_marks_and_at_the_end(tmp_path: Path) -> None:
     assert len(last.example_nll) == len(PREPARED.eval)
 
 
-def test_finished_trial_leaves_weights_that_transformers_loads_and_no_checkpoint(tmp_path: Path) -> None:
+def test_finished_trial_leaves_weights_that_transformers_loads_and_a_checkpoint_until_its_end_is_known(
+    tmp_path: Path,
+) -> None:
     outcome, _ = run(tmp_path, run__eval_at_tokens=(700,), engine__zero_stage=3)
     assert outcome is not None
     assert outcome.checkpoint == str(tmp_path / "weights")
-    assert [p.name for p in tmp_path.iterdir()] == ["weights"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoints", "weights"]
+    again, reports = run(tmp_path, run__eval_at_tokens=(700,), engine__zero_stage=3)
+    assert again is not None
+    assert again.eval_nll == outcome.eval_nll
+    assert reports[0].tokens_seen > 700, "what was not written down goes on from there"
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "weights").eval()
     sums, count = 0.0, 0
     for i in range(len(PREPARED.eval)):
