@@ -5,7 +5,7 @@ from search.events import WeightsRemoved
 from search.ledger import FILE_NAME, Ledger, read_events
 from search.recorder import Recorder
 from search.retention import kept_weights, remove_checkpoints, remove_surplus, surplus
-from search.state import replay
+from search.state import SearchState, TrialState, replay
 from search.summary import summarise
 from spaces.experiment import BudgetConfig, ConfirmConfig
 from tests.unit.search.recorded import confirmed_search, experiment, small_search
@@ -59,12 +59,13 @@ def test_a_removal_that_a_crash_interrupted_is_finished(tmp_path: Path) -> None:
     ledger.close()
 
 
-def test_checkpoints_go_when_an_end_is_written_down_and_stay_for_what_goes_on(tmp_path: Path) -> None:
-    events = small_search()
-    for number in range(5):
+def test_only_trials_that_go_on_keep_their_checkpoints(tmp_path: Path) -> None:
+    statuses = ("finished", "halved", "diverged", "overflowing", "failed", "cancelled", "running")
+    trials = {i: TrialState(i, {}, {}, 0.0, status=status) for i, status in enumerate(statuses)}  # type: ignore[arg-type]
+    for number in trials:
         (tmp_path / f"{number:04d}" / "checkpoints" / "tokens-1").mkdir(parents=True)
-    remove_checkpoints(replay(events[:2]), tmp_path)
-    assert len(list(tmp_path.glob("*/checkpoints"))) == 5, "nothing has ended"
-    remove_checkpoints(replay(events), tmp_path)
-    over = {number for number, trial in replay(events).trials.items() if trial.status != "cancelled"}
-    assert {int(path.parent.name) for path in tmp_path.glob("*/checkpoints")} == set(range(5)) - over
+        (tmp_path / f"{number:04d}" / "weights").mkdir()
+    remove_checkpoints(SearchState(trials=trials), tmp_path)
+    assert len(list(tmp_path.glob("*/weights"))) == len(statuses)
+    kept = {statuses[int(folder.parent.name)] for folder in tmp_path.glob("*/checkpoints")}
+    assert kept == {"cancelled", "running"}

@@ -5,7 +5,7 @@ from search.events import Decided, Ended, Reported, TrialStarted
 from search.halving import Decision
 from search.state import SearchState, TrialState, replay
 from search.study import Study
-from search.tuner import _decisions, _reconcile, _remove_checkpoints, is_complete, with_rungs
+from search.tuner import _decisions, _reconcile, is_complete, with_rungs
 from spaces.experiment import BudgetConfig
 from spaces.load import load_experiment
 from spaces.override import override
@@ -46,18 +46,6 @@ def test_a_search_is_complete_when_its_best_trials_are_confirmed() -> None:
     assert is_complete(replay(small_search()), override(small, ["confirm.top=0"]))
     assert not is_complete(whole, override(small, ["confirm.seeds=3"]))
     assert not is_complete(whole, override(small, ["budget.trials=5"]))
-
-
-def test_only_trials_that_go_on_keep_their_checkpoints(tmp_path: Path) -> None:
-    statuses = ("finished", "halved", "diverged", "overflowing", "failed", "cancelled", "running")
-    trials = {i: TrialState(i, {}, {}, 0.0, status=status) for i, status in enumerate(statuses)}  # type: ignore[arg-type]
-    for number in trials:
-        (tmp_path / f"{number:04d}" / "checkpoints" / "tokens-1").mkdir(parents=True)
-        (tmp_path / f"{number:04d}" / "weights").mkdir()
-    _remove_checkpoints(SearchState(trials=trials), tmp_path)
-    assert len(list(tmp_path.glob("*/weights"))) == len(statuses)
-    kept = {statuses[int(folder.parent.name)] for folder in tmp_path.glob("*/checkpoints")}
-    assert kept == {"cancelled", "running"}
 
 
 def reported(trial: int, tokens: int) -> Reported:
