@@ -71,7 +71,9 @@ def test_the_newest_two_stay_and_a_torn_one_is_ignored(tmp_path: Path, capsys: p
     assert outcome.status == "finished"
     assert f"trial 0: goes on from its checkpoint at {kept[1]:,} tokens" in capsys.readouterr().out
     assert reports[0].tokens_seen > kept[1]
-    assert [p.name for p in tmp_path.iterdir()] == ["weights"]
+    assert (tmp_path / "weights").is_dir()
+    assert not partial_folder(tmp_path, 9999).exists()
+    assert all(folder in complete_folders(tmp_path) for folder in (tmp_path / "checkpoints").iterdir())
 
 
 def damage(folder: Path, name: str = "state/*model_states.pt") -> None:
