@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from analysis import behaviour_records
 from analysis.rank import answer
 from analysis.records import SearchRecord, TrialRecord
 from spaces.override import parse
@@ -50,7 +51,8 @@ def settings_of(search: SearchRecord, changes: Sequence[str]) -> tuple[Promotion
         InputError: A change names no field of them, or breaks a rule.
     """
     said = search.experiment
-    made: dict[str, Any] = {g: kind(**said[g]) if g in said else kind() for g, kind in GROUPS.items()}
+    rules = PromotionConfig(**said["promotion"]) if "promotion" in said else PromotionConfig()
+    made: dict[str, Any] = {"promotion": rules, "behaviour": behaviour_records.settings_of(search)}
     for change in changes:
         path, equals, text = change.partition("=")
         group, _, name = path.strip().partition(".")

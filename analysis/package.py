@@ -11,13 +11,13 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from transformers import logging as transformers_logging
 
+from analysis.plain_model import DTYPES
 from analysis.promotion import WEIGHTS, sha256_of
 from spaces.promotion import BehaviourConfig, PromotionConfig
 from train_fn.errors import InputError
 
 ADAPTER = "adapter"
 """Where a LoRA trial keeps its adapter, below its weights."""
-_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
 
 def write_package(weights: Path, folder: Path, rules: PromotionConfig, sampling: BehaviourConfig) -> None:
@@ -105,7 +105,7 @@ def _write_model(weights: Path, folder: Path, rules: PromotionConfig) -> None:
 
 def _chosen_dtype(weights: Path, rules: PromotionConfig) -> torch.dtype:
     if rules.dtype != "auto":
-        return _DTYPES[rules.dtype]
+        return DTYPES[rules.dtype]
     trained: torch.dtype = AutoConfig.from_pretrained(weights).dtype
     return trained if trained in (torch.float16, torch.bfloat16) else torch.bfloat16
 
