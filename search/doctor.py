@@ -1,0 +1,51 @@
+"""`python -m search.doctor exp4`: examine the cluster, or this machine, before a search runs on it."""
+
+import os
+
+from search import tracking_uri
+from search.checkup import Check
+from search.cli import experiment_parser, prepare_environment, resolve, run_command
+from search.cluster import find_address, ray_cluster
+from search.plan import draft_plan
+from search.services import check_repo
+from spaces.words import list_text
+
+_MARKS = {"ok": "ok", "warning": "WARNING", "failed": "FAILED", "skipped": "-"}
+
+
+def main() -> int:
+    """Parse the command line, examine, and print a line for each check.
+
+    Returns:
+        The exit code: 0 nothing failed, 1 something did.
+    """
+    parser = experiment_parser(__doc__ or "")
+    parser.add_argument(
+        "--repo", default="", metavar="OWNER/NAME", help="ask whether the token may push there"
+    )
+    args = parser.parse_args()
+    if args.repo:
+        check_repo(args.repo)
+    experiment = resolve(args)
+    address = find_address(args.address)
+    prepare_environment(address)
+    args.storage.mkdir(parents=True, exist_ok=True)
+    uri = tracking_uri.resolve(experiment.tracking.uri, os.environ.get("MLFLOW_TRACKING_URI"), args.storage)
+    from search.examination import examine
+    from search.local_ray import connected
+
+    checks: list[Check] = []
+    with connected(address):
+        cluster = ray_cluster()
+        plan = draft_plan(experiment, cluster, args.storage)
+        checkpoint = plan.model.disk.checkpoint_gib if plan.model else None
+        for check in examine(experiment, cluster, args.storage, uri, checkpoint, args.repo):
+            print(f"{check.name:<11} {_MARKS[check.verdict]:<8} {check.told}")
+            checks.append(check)
+    failed = [check.name for check in checks if check.verdict == "failed"]
+    print(f"not ready: mend {list_text(failed)}" if failed else "ready")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    run_command(main)
