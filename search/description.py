@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from search.plan_text import distribution_text
 from search.standing import best, ranked
-from search.state import SearchState, TrialState, tokens_saved, tokens_spent, tried
+from search.state import SearchState, tokens_saved, tokens_spent, tried
 from search.summary import count_line, why_best
+from search.trial_state import TrialState
 from spaces.experiment import Experiment
 from spaces.words import list_text, markdown_text, short, tokens_text, trial_id, value_text
 

@@ -23,7 +23,8 @@ from search.events import (
     WeightsRemoved,
 )
 from search.standing import best, new_best
-from search.state import SearchState, TrialState, is_news, tokens_saved, tokens_spent
+from search.state import SearchState, is_news, tokens_saved, tokens_spent
+from search.trial_state import TrialState
 from spaces.words import markdown_text, params_text, short
 from train_fn.report import Outcome, Report
 

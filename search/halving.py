@@ -8,6 +8,7 @@ extra survivors.
 """
 
 import math
+from bisect import insort
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -43,6 +44,8 @@ class _Rung:
     """Who has arrived, and who stayed only because the noise might have hidden its worth."""
 
     arrivals: dict[int, Evaluation] = field(default_factory=dict)
+    order: list[tuple[float, int, int]] = field(default_factory=list)
+    """NLL, place of arrival and trial of each, best first."""
     extra: int = 0
 
 
@@ -114,6 +117,8 @@ class Halving:
 
     def _record(self, decision: Decision, evaluation: Evaluation) -> None:
         rung = self._arrived.setdefault((decision.bracket, decision.rung), _Rung())
+        if decision.trial not in rung.arrivals:
+            insort(rung.order, (evaluation.nll, len(rung.order), decision.trial))
         rung.arrivals[decision.trial] = evaluation
         rung.extra += decision.keep and decision.cutoff is not None and decision.value > decision.cutoff
         if not decision.keep:
@@ -127,8 +132,7 @@ class Halving:
         keep, told = True, "the first to arrive goes on"
         if at.arrivals:
             places = max(1, peers // self.config.eta)
-            others = sorted(at.arrivals.values(), key=lambda e: e.nll)
-            last_in = others[places - 1]
+            last_in = at.arrivals[at.order[places - 1][2]]
             cutoff = last_in.nll
             difference, error = paired_difference(evaluation, last_in)
             keep, told = self._verdict(evaluation.nll, cutoff, difference, error, peers, at.extra)

@@ -16,7 +16,6 @@ from search.events import Ended, Event, Paused, Reported, Resumed, Retried, Tria
 from search.standing import best, new_best
 from search.state import (
     SearchState,
-    TrialState,
     counts,
     repeats,
     tokens_saved,
@@ -24,6 +23,7 @@ from search.state import (
     tried,
     wall_s,
 )
+from search.trial_state import TrialState
 from spaces.experiment import ConfirmConfig, Experiment
 from spaces.words import params_text, seconds_text, tokens_text, trial_id
 

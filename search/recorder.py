@@ -51,7 +51,7 @@ class TuneRecorder(tune.Callback):  # type: ignore[misc]
         recorder: Where events go.
         study: Told how each trial ended.
         base: What sampled values are applied to.
-        after_end: Called when a trial has ended and the study was told.
+        after_end: Called with the number of a trial that has ended, when the study was told.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class TuneRecorder(tune.Callback):  # type: ignore[misc]
         recorder: Recorder,
         study: Study,
         base: TrainConfig,
-        after_end: Callable[[], None] = lambda: None,
+        after_end: Callable[[int], None] = lambda number: None,
     ) -> None:
         self._recorder = recorder
         self._after_end = after_end
@@ -159,7 +159,7 @@ class TuneRecorder(tune.Callback):  # type: ignore[misc]
     def _end(self, outcome: Outcome) -> None:
         self._recorder.record(Ended(time.time(), outcome))
         tell(self._study, self._recorder.state, outcome)
-        self._after_end()
+        self._after_end(outcome.trial)
 
 
 def tell(study: Study, state: SearchState, outcome: Outcome) -> None:

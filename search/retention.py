@@ -2,29 +2,38 @@
 
 import shutil
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 from search.events import WeightsRemoved
 from search.recorder import Recorder
 from search.slots import workspace_of
-from search.standing import best, ranked
+from search.standing import best
 from search.state import SearchState
+from search.trial_state import is_sound, rank
 from spaces.experiment import Experiment
 from train_fn.checkpoint_files import remove_all
 
 
-def surplus(state: SearchState, keep: int) -> list[int]:
+def surplus(state: SearchState, keep: int, among: Collection[int]) -> list[int]:
     """List the trials whose weights nobody will ask for any more.
 
     A finished trial's eval NLL is final, so one that is not among the best `keep` never will be again. A run
     that confirms another trial has said what it was for. The best trial, which other seeds may have decided
     for, is kept in any case.
+
+    Args:
+        state: Of the search.
+        keep: Of how many trials the weights stay.
+        among: All trials that have weights.
     """
+    trials = [state.trials[number] for number in among]
+    finished = sorted((t for t in trials if t.status == "finished" and is_sound(t)), key=rank)
+    kept = {trial.trial for trial in finished[:keep]}
     top = best(state)
-    kept = [trial.trial for trial in ranked(state) if trial.status == "finished"][:keep]
     if top is not None:
-        kept.append(top.trial)
-    return [n for n, trial in sorted(state.trials.items()) if trial.checkpoint is not None and n not in kept]
+        kept.add(top.trial)
+    return sorted(set(among) - kept)
 
 
 def kept_weights(experiment: Experiment) -> int:
@@ -32,34 +41,55 @@ def kept_weights(experiment: Experiment) -> int:
     return max(experiment.budget.keep_weights, experiment.confirm.top)
 
 
-def remove_surplus(recorder: Recorder, trials_folder: Path, keep: int) -> None:
-    """Remove the weights of trials that are no longer among the best.
-
-    It is written down before it is done: a crash between the two leaves a folder that the next call removes.
+class Keeper:
+    """Removes what is not needed any more, at the start of a command and whenever a trial ends.
 
     Args:
         recorder: Of the search.
-        trials_folder: Holds `<number>/weights`.
+        trials_folder: Holds `<number>/weights` and `<number>/checkpoints`.
         keep: Of how many trials the weights stay.
     """
-    for number in surplus(recorder.state, keep):
-        recorder.record(WeightsRemoved(time.time(), number))
-    for number, trial in recorder.state.trials.items():
-        weights = workspace_of(trials_folder, number) / "weights"
-        if trial.status != "running" and trial.checkpoint is None and weights.exists():
-            shutil.rmtree(weights, ignore_errors=True)  # what stays is removed with the next end
 
+    def __init__(self, recorder: Recorder, trials_folder: Path, keep: int) -> None:
+        self._recorder, self._folder, self._keep = recorder, trials_folder, keep
+        self._weights: set[int] = set()
 
-def remove_checkpoints(state: SearchState, trials_folder: Path) -> None:
-    """Remove the checkpoints of trials that ended by themselves: none of them is taken up again.
+    def sweep(self) -> None:
+        """Look at every trial: a crash may have come between a line of the ledger and what it says."""
+        trials = self._recorder.state.trials
+        self._weights = {number for number, trial in trials.items() if trial.checkpoint is not None}
+        for number, trial in trials.items():
+            self._remove_checkpoints(number)
+            if trial.status != "running" and trial.checkpoint is None:
+                self._remove_weights(number)
+        self._remove_surplus()
 
-    Only what is written down is over. Removed any earlier, a crash in between would train the trial from its
-    beginning.
+    def ended(self, number: int) -> None:
+        """Look at a trial that has ended, and at the weights it makes superfluous."""
+        self._remove_checkpoints(number)
+        if self._recorder.state.trials[number].checkpoint is None:
+            self._remove_weights(number)
+        else:
+            self._weights.add(number)
+            self._remove_surplus()
 
-    Args:
-        state: Of the search.
-        trials_folder: Holds `<number>/checkpoints`.
-    """
-    for number, trial in state.trials.items():
-        if trial.status not in ("running", "cancelled"):
-            remove_all(workspace_of(trials_folder, number))
+    def _remove_surplus(self) -> None:
+        """Write it down before it is done: a crash between the two leaves a folder for the next sweep."""
+        for number in surplus(self._recorder.state, self._keep, self._weights):
+            self._recorder.record(WeightsRemoved(time.time(), number))
+            self._weights.discard(number)
+            self._remove_weights(number)
+
+    def _remove_weights(self, number: int) -> None:
+        weights = workspace_of(self._folder, number) / "weights"
+        if weights.exists():
+            shutil.rmtree(weights, ignore_errors=True)  # what stays is removed by the next command
+
+    def _remove_checkpoints(self, number: int) -> None:
+        """Remove the checkpoints of a trial that ended by itself: it is not taken up again.
+
+        Only what is written down is over. Removed any earlier, a crash in between would train the trial from
+        its beginning.
+        """
+        if self._recorder.state.trials[number].status not in ("running", "cancelled"):
+            remove_all(workspace_of(self._folder, number))

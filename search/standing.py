@@ -1,30 +1,28 @@
 """Which trial of a search is the best so far."""
 
-from collections.abc import Iterator
-
-from search.state import SearchState, TrialState, repeats, tried
+from search.state import SearchState, repeats
+from search.trial_state import TrialState, is_sound, rank
 from train_fn.confirmation import Candidate, Confirmation, SeedRun, confirmation
 
 
 def ranked(state: SearchState) -> list[TrialState]:
     """List the trials that may be the best one by their own last eval NLL, best first.
 
-    Finished trials come before all others: an NLL taken after fewer tokens is no fair comparison. Diverged,
-    overflowing and failed trials are never among them, and neither are runs that confirm a trial. Of equals
-    the one with fewer tokens, then the one with the lower number, comes first.
+    Who may be among them, and who comes first, is said in `search.trial_state`.
     """
-    return sorted(_sound(state), key=_rank)
+    return sorted(filter(is_sound, state.trials.values()), key=rank)
 
 
 def best(state: SearchState) -> TrialState | None:
     """Return the best trial, None when none qualifies.
 
-    That is the first of `ranked`, or the one that other seeds decided for (`train_fn.confirmation`).
+    That is the first of `ranked`, which the state keeps at hand, or the one that other seeds decided for
+    (`train_fn.confirmation`).
     """
     found = confirmed(state)
     if found is not None:
         return state.trials[found.best]
-    return min(_sound(state), key=_rank, default=None)
+    return None if state.leader is None else state.trials[state.leader]
 
 
 def new_best(before: SearchState, after: SearchState) -> bool:
@@ -57,13 +55,3 @@ def confirmed(state: SearchState) -> Confirmation | None:
 def _run(trial: TrialState) -> SeedRun:
     troubles = trial.spikes + trial.overflow_steps
     return SeedRun(trial.seed, trial.status, trial.last_eval, troubles, trial.train_s)
-
-
-def _sound(state: SearchState) -> Iterator[TrialState]:
-    statuses = ("finished", "running", "halved", "cancelled")
-    return (t for t in tried(state) if t.status in statuses and t.eval_nll is not None)
-
-
-def _rank(trial: TrialState) -> tuple[bool, float, int, int]:
-    assert trial.eval_nll is not None
-    return trial.status != "finished", trial.eval_nll, trial.tokens_seen, trial.trial

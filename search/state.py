@@ -1,9 +1,10 @@
 """What is known about a search: a pure fold over its events."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Literal
+
+from immutables import Map
 
 from search.events import (
     BaselineMeasured,
@@ -20,73 +21,21 @@ from search.events import (
     WeightsRemoved,
 )
 from search.halving import Decision
-from spaces.experiment import ParamValue
+from search.trial_state import TrialState, TrialStatus, ended, is_sound, rank, reported
 from train_fn.errors import InputError
-from train_fn.report import Evaluation, Outcome, Report, Status
-
-TrialStatus = Status | Literal["running"]
-CURVE_WINDOWS = 24
-
-
-@dataclass(frozen=True)
-class EvalPoint:
-    """One evaluation of a trial."""
-
-    tokens_seen: int
-    nll: float
-    stderr: float
-
-
-@dataclass(frozen=True)
-class TrialState:
-    """One trial so far."""
-
-    trial: int
-    params: Mapping[str, ParamValue]
-    config: Mapping[str, object]
-    started: float
-    """Seconds since the epoch, of the first attempt."""
-    confirms: int | None = None
-    """The trial that this one repeats with another seed, None for a trial of its own."""
-    attempts: int = 1
-    retries: tuple[Retried, ...] = ()
-    """When its worker group ended with a fault and it went on."""
-    skipped_examples: int = 0
-    """Examples it left out because training failed on them twice."""
-    status: TrialStatus = "running"
-    reason: str = ""
-    tokens_seen: int = 0
-    steps: int = 0
-    overflow_steps: int = 0
-    spikes: int = 0
-    eval_nll: float | None = None
-    eval_nll_stderr: float | None = None
-    last_eval: Evaluation | None = None
-    evals: tuple[EvalPoint, ...] = ()
-    curve: tuple[float, ...] = ()
-    """Smoothed loss (EMA 0.9) at the end of the last `CURVE_WINDOWS` windows."""
-    rung: int | None = None
-    """The last rung the trial was judged at."""
-    trend: str = ""
-    tokens_per_s: float = 0.0
-    train_s: float = 0.0
-    start_overhead_s: float = 0.0
-    checkpoint: str | None = None
-    ended: float | None = None
-
-    @property
-    def seed(self) -> int:
-        """The seed of its training."""
-        run = self.config["run"]
-        assert isinstance(run, Mapping)
-        return int(run["seed"])
+from train_fn.report import Evaluation, Report
 
 
 @dataclass(frozen=True)
 class SearchState:
     """A search so far."""
 
-    trials: Mapping[int, TrialState] = field(default_factory=dict)
+    trials: Map[int, TrialState] = field(default_factory=Map)
+    """By number, in no order."""
+    confirming: tuple[int, ...] = ()
+    """The trials that run another one again, in the order of their first start."""
+    leader: int | None = None
+    """The best of the others by their own last eval NLL (`search.trial_state.rank`)."""
     decisions: tuple[Decision, ...] = ()
     status: str = ""
     """Empty before the first command, then `running`, `finished`, `interrupted` or `failed`."""
@@ -162,12 +111,12 @@ def apply(state: SearchState, event: Event) -> SearchState:
             skipped = trial.skipped_examples + event.skipped_examples
             return _with(now, replace(trial, retries=(*trial.retries, event), skipped_examples=skipped))
         case Reported():
-            return _with(now, _reported(now.trials[event.report.trial], event.report))
+            return _with(now, reported(now.trials[event.report.trial], event.report))
         case Decided():
             trial = replace(now.trials[event.decision.trial], rung=event.decision.rung)
             return _with(replace(now, decisions=(*now.decisions, event.decision)), trial)
         case Ended():
-            return _with(now, _ended(now.trials[event.outcome.trial], event))
+            return _with(now, ended(now.trials[event.outcome.trial], event))
         case WeightsRemoved():
             return _with(now, replace(now.trials[event.trial], checkpoint=None))
         case Paused():
@@ -210,12 +159,12 @@ def tokens_saved(state: SearchState, max_tokens: int) -> int:
 
 def tried(state: SearchState) -> list[TrialState]:
     """List the trials that the search chose, without the runs that confirm one of them."""
-    return [trial for trial in state.trials.values() if trial.confirms is None]
+    return [trial for _, trial in sorted(state.trials.items()) if trial.confirms is None]
 
 
 def repeats(state: SearchState) -> list[TrialState]:
     """List the runs that confirm another trial."""
-    return [trial for trial in state.trials.values() if trial.confirms is not None]
+    return [state.trials[number] for number in state.confirming]
 
 
 def counts(trials: Iterable[TrialState]) -> dict[TrialStatus, int]:
@@ -224,7 +173,24 @@ def counts(trials: Iterable[TrialState]) -> dict[TrialStatus, int]:
 
 
 def _with(state: SearchState, trial: TrialState) -> SearchState:
-    return replace(state, trials={**state.trials, trial.trial: trial})
+    trials = state.trials.set(trial.trial, trial)
+    return replace(state, trials=trials, leader=_leader(state, trials, trial))
+
+
+def _leader(before: SearchState, trials: Map[int, TrialState], changed: TrialState) -> int | None:
+    """Return the best trial after one has changed, at a cost that does not grow with their number.
+
+    Only a leader that falls back makes it necessary to look at all of them.
+    """
+    if before.leader is None:
+        return changed.trial if is_sound(changed) else None
+    leader = before.trials[before.leader]
+    if changed.trial != leader.trial:
+        return changed.trial if is_sound(changed) and rank(changed) < rank(leader) else leader.trial
+    if is_sound(changed) and rank(changed) <= rank(leader):
+        return changed.trial
+    best = min(filter(is_sound, trials.values()), key=rank, default=None)
+    return best.trial if best is not None else None
 
 
 def _command_started(state: SearchState, event: SearchStarted) -> SearchState:
@@ -250,50 +216,7 @@ def _trial_started(state: SearchState, event: TrialStarted) -> SearchState:
     old = state.trials.get(event.trial)
     if old is None:
         new = TrialState(event.trial, event.params, event.config, event.time, event.confirms)
+        if event.confirms is not None:
+            state = replace(state, confirming=(*state.confirming, event.trial))
         return _with(state, new)
     return _with(state, replace(old, status="running", reason="", ended=None, attempts=old.attempts + 1))
-
-
-def _reported(trial: TrialState, report: Report) -> TrialState:
-    trial = replace(
-        trial,
-        tokens_seen=report.tokens_seen,
-        steps=report.steps,
-        overflow_steps=report.overflow_steps,
-        spikes=report.spikes,
-        trend=report.trend,
-        tokens_per_s=report.tokens_per_s,
-        train_s=report.train_s,
-        start_overhead_s=report.start_overhead_s,
-    )
-    if report.points:
-        trial = replace(trial, curve=(*trial.curve, report.points[-1].ema_90)[-CURVE_WINDOWS:])
-    if report.eval is None:
-        return trial
-    point = EvalPoint(report.tokens_seen, report.eval.nll, report.eval.stderr)
-    return replace(
-        trial,
-        eval_nll=point.nll,
-        eval_nll_stderr=point.stderr,
-        last_eval=report.eval,
-        evals=(*trial.evals, point),
-    )
-
-
-def _ended(trial: TrialState, event: Ended) -> TrialState:
-    outcome: Outcome = event.outcome
-    evaluated = outcome.eval_nll is not None
-    return replace(
-        trial,
-        status=outcome.status,
-        reason=outcome.reason,
-        tokens_seen=outcome.tokens_seen,
-        steps=outcome.steps,
-        overflow_steps=outcome.overflow_steps,
-        eval_nll=outcome.eval_nll if evaluated else trial.eval_nll,
-        eval_nll_stderr=outcome.eval_nll_stderr if evaluated else trial.eval_nll_stderr,
-        train_s=outcome.train_s,
-        start_overhead_s=outcome.start_overhead_s,
-        checkpoint=outcome.checkpoint,
-        ended=event.time,
-    )

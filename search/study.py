@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-import numpy as np
 import optuna
 from optuna.distributions import (
     BaseDistribution,
@@ -18,12 +17,13 @@ from optuna.distributions import (
     IntDistribution,
     distribution_to_json,
 )
-from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
+from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from search.halving import rung_tokens
 from search.journal import open_journal
-from spaces.experiment import Experiment, ParamValue, SamplerConfig
+from search.sampler import make_sampler
+from spaces.experiment import Experiment, ParamValue
 from spaces.space import check_space
 from train_fn.errors import InputError
 from train_fn.report import Outcome
@@ -41,6 +41,8 @@ class Study:
     def __init__(self, experiment: Experiment, study: optuna.Study) -> None:
         self._experiment = experiment
         self._study = study
+        asked = [t for t in self._trials() if t.state != TrialState.WAITING]
+        self._used = sum(_uses_budget(trial) for trial in asked)
         self._steps = (
             *rung_tokens(experiment.halving, experiment.base.run.max_tokens),
             experiment.base.run.max_tokens,
@@ -83,9 +85,10 @@ class Study:
         """
         waiting = self._trials(TrialState.WAITING)
         number = waiting[0].number if waiting else len(self._study.get_trials(deepcopy=False))
-        self._study.sampler = make_sampler(self._experiment.sampler, number)
+        self._study.sampler = make_sampler(self._experiment.sampler, self._experiment.space, number)
         trial = self._study.ask()
         assert trial.number == number, (trial.number, number)
+        self._used += 1
         return number, self._suggest_all(trial)
 
     def repeat(self, confirms: int, seed: int) -> tuple[int, dict[str, ParamValue]]:
@@ -158,8 +161,7 @@ class Study:
 
         Runs that confirm a trial use none.
         """
-        asked = [t for t in self._study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
-        return sum(not t.user_attrs.get(_RETRIED, False) and _CONFIRMS not in t.user_attrs for t in asked)
+        return self._used
 
     def _report(self, trial: Trial, intermediate: Mapping[int, float]) -> None:
         """Report the evaluations at the rungs they were made for, not at the tokens they were made at.
@@ -196,6 +198,7 @@ class Study:
         again = not final and attempt < MAX_ATTEMPTS and _CONFIRMS not in frozen.user_attrs
         if again:
             trial.set_user_attr(_RETRIED, True)
+            self._used -= 1  # its second attempt uses the budget in its place
         self._study.tell(trial, state=TrialState.FAIL)
         if again:
             self._retry(frozen)
@@ -216,7 +219,9 @@ class Study:
         """Give those trials their values whose `ask` was interrupted half-way."""
         for frozen in self._trials(TrialState.RUNNING):
             if frozen.params.keys() != self._experiment.space.keys():
-                self._study.sampler = make_sampler(self._experiment.sampler, frozen.number)
+                self._study.sampler = make_sampler(
+                    self._experiment.sampler, self._experiment.space, frozen.number
+                )
                 self._suggest_all(Trial(self._study, frozen._trial_id))
 
     def _suggest_all(self, trial: Trial) -> dict[str, ParamValue]:
@@ -229,32 +234,8 @@ class Study:
         return self._study.get_trials(deepcopy=False, states=states or None)
 
 
-def make_sampler(config: SamplerConfig, number: int) -> BaseSampler:
-    """Return the sampler that proposes trial `number`.
-
-    TPE is multivariate (Falkner et al. 2018, arXiv:1807.01774, section 4.1: learning rate and batch size
-    depend on each other) and takes running trials for bad ones (constant liar), so that slots do not try the
-    same.
-
-    Raises:
-        InputError: The sampler needs a package that is not installed.
-    """
-    seed = int(np.random.SeedSequence((config.seed, number)).generate_state(1)[0])
-    match config.kind:
-        case "tpe":
-            startup = config.startup_trials
-            return TPESampler(multivariate=True, constant_liar=True, n_startup_trials=startup, seed=seed)
-        case "gp":
-            try:
-                import scipy  # noqa: F401
-                import torch  # noqa: F401
-            except ModuleNotFoundError as error:
-                raise InputError(
-                    f"sampler.kind = 'gp' needs the package {error.name}; install it, or set it to tpe"
-                ) from error
-            return GPSampler(n_startup_trials=config.startup_trials, seed=seed)
-        case "random":
-            return RandomSampler(seed=seed)
+def _uses_budget(trial: FrozenTrial) -> bool:
+    return not trial.user_attrs.get(_RETRIED, False) and _CONFIRMS not in trial.user_attrs
 
 
 def _suggest(trial: Trial, path: str, distribution: BaseDistribution) -> ParamValue:

@@ -15,7 +15,6 @@ from search.confirming import missing
 from search.standing import best, confirmed, ranked
 from search.state import (
     SearchState,
-    TrialState,
     counts,
     repeats,
     tokens_saved,
@@ -23,6 +22,7 @@ from search.state import (
     tried,
     wall_s,
 )
+from search.trial_state import TrialState
 from spaces.experiment import Experiment
 from spaces.words import confirmation_lines, count_text, params_text, tokens_text, trial_id
 from train_fn.confirmation import Confirmation

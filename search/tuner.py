@@ -15,7 +15,7 @@ from search.halving import Decision, Halving, rung_tokens
 from search.ledger import FILE_NAME, Ledger, read_events
 from search.placement import SLOT_CPUS
 from search.recorder import Listener, Recorder, TuneRecorder, tell
-from search.retention import kept_weights, remove_checkpoints, remove_surplus
+from search.retention import Keeper, kept_weights
 from search.room import room_watch
 from search.scheduler import TokenHalving
 from search.searcher import StudySearcher
@@ -85,15 +85,10 @@ def search(
     )
     halving = Halving(experiment.halving, experiment.base.run.max_tokens)
     halving.restore(_decisions(past))
-    trials_folder, keep = inputs.folder / TRIALS, kept_weights(experiment)
-
-    def make_room() -> None:
-        remove_checkpoints(recorder.state, trials_folder)
-        remove_surplus(recorder, trials_folder, keep)
-
-    callback = TuneRecorder(recorder, study, experiment.base, make_room)
+    keeper = Keeper(recorder, inputs.folder / TRIALS, kept_weights(experiment))
+    callback = TuneRecorder(recorder, study, experiment.base, keeper.ended)
     callback.end_halved()
-    make_room()
+    keeper.sweep()
     searcher = StudySearcher(
         study,
         experiment.budget.trials,
@@ -102,7 +97,6 @@ def search(
     )
     _fit(experiment, inputs, searcher, TokenHalving(halving, callback.decided), callback)
     callback.cancel_running()
-    make_room()
     if callback.refusal:
         recorder.record(SearchEnded(time.time(), "failed", time.time() - began))
         raise InputError(callback.refusal)

@@ -1,25 +1,29 @@
 from dataclasses import replace
 from pathlib import Path
 
+from immutables import Map
+
 from search.events import WeightsRemoved
 from search.ledger import FILE_NAME, Ledger, read_events
 from search.recorder import Recorder
-from search.retention import kept_weights, remove_checkpoints, remove_surplus, surplus
-from search.state import SearchState, TrialState, replay
+from search.retention import Keeper, kept_weights, surplus
+from search.state import SearchState, replay
 from search.summary import summarise
+from search.trial_state import TrialState
 from spaces.experiment import BudgetConfig, ConfirmConfig
 from tests.unit.search.recorded import confirmed_search, experiment, small_search
 
 
 def test_weights_of_the_best_stay_and_those_of_the_others_are_surplus() -> None:
     state = replay(small_search())
-    assert surplus(state, 2) == []
-    assert surplus(state, 1) == [0], "trial 1 is the better one"
+    assert surplus(state, 2, [0, 1]) == []
+    assert surplus(state, 1, [0, 1]) == [0], "trial 1 is the better one"
 
 
 def test_the_trial_that_other_seeds_decided_for_stays_and_its_repeats_do_not() -> None:
     state = replay(confirmed_search(3.5, 2.7, 3.6, 2.8))  # trial 0 is the better one after all
-    assert surplus(state, 1) == [4, 5, 6, 7]
+    weights = [n for n, trial in state.trials.items() if trial.checkpoint is not None]
+    assert surplus(state, 1, weights) == [4, 5, 6, 7]
 
 
 def test_never_fewer_are_kept_than_are_confirmed() -> None:
@@ -37,7 +41,7 @@ def test_removed_weights_are_gone_from_disk_ledger_and_summary(tmp_path: Path) -
         (trials / f"{number:04d}" / "weights").mkdir(parents=True)
     recorder = Recorder(ledger, replay(small_search()), ())
     for _ in range(2):
-        remove_surplus(recorder, trials, 1)
+        Keeper(recorder, trials, 1).sweep()
     assert [path.parent.name for path in trials.glob("*/weights")] == ["0001"]
     events = list(read_events(tmp_path / FILE_NAME))
     assert [event.trial for event in events if isinstance(event, WeightsRemoved)] == [0]
@@ -53,19 +57,34 @@ def test_a_removal_that_a_crash_interrupted_is_finished(tmp_path: Path) -> None:
     recorder = Recorder(ledger, replay([*small_search(), WeightsRemoved(1.0, 0)]), ())
     left = tmp_path / "trials" / "0000" / "weights"
     left.mkdir(parents=True)
-    remove_surplus(recorder, tmp_path / "trials", 1)
+    Keeper(recorder, tmp_path / "trials", 1).sweep()
     assert not left.exists()
     assert not list(read_events(tmp_path / FILE_NAME)), "it was written down before"
     ledger.close()
 
 
+def test_an_end_removes_what_it_makes_superfluous(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / FILE_NAME)
+    recorder = Recorder(ledger, replay(small_search()), ())
+    for number in (0, 1):
+        (tmp_path / f"{number:04d}" / "weights").mkdir(parents=True)
+        (tmp_path / f"{number:04d}" / "checkpoints" / "tokens-1").mkdir(parents=True)
+    keeper = Keeper(recorder, tmp_path, 1)
+    keeper.ended(0)
+    assert (tmp_path / "0000" / "weights").exists(), "nobody has better ones yet"
+    keeper.ended(1)
+    assert not (tmp_path / "0000" / "weights").exists()
+    assert not list(tmp_path.glob("*/checkpoints"))
+    ledger.close()
+
+
 def test_only_trials_that_go_on_keep_their_checkpoints(tmp_path: Path) -> None:
     statuses = ("finished", "halved", "diverged", "overflowing", "failed", "cancelled", "running")
-    trials = {i: TrialState(i, {}, {}, 0.0, status=status) for i, status in enumerate(statuses)}  # type: ignore[arg-type]
+    ledger = Ledger(tmp_path / FILE_NAME)
+    trials = Map({i: TrialState(i, {}, {}, 0.0, status=s) for i, s in enumerate(statuses)})  # type: ignore[arg-type]
     for number in trials:
         (tmp_path / f"{number:04d}" / "checkpoints" / "tokens-1").mkdir(parents=True)
-        (tmp_path / f"{number:04d}" / "weights").mkdir()
-    remove_checkpoints(SearchState(trials=trials), tmp_path)
-    assert len(list(tmp_path.glob("*/weights"))) == len(statuses)
+    Keeper(Recorder(ledger, SearchState(trials=trials), ()), tmp_path, 1).sweep()
     kept = {statuses[int(folder.parent.name)] for folder in tmp_path.glob("*/checkpoints")}
     assert kept == {"cancelled", "running"}
+    ledger.close()

@@ -1,6 +1,8 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from search.events import Ended, Event, Reported
 from search.standing import best, confirmed, new_best, ranked
@@ -14,6 +16,9 @@ from tests.unit.search.recorded import (
     small_search,
     trial_started,
 )
+from train_fn.report import Status
+
+ENDS: tuple[Status | None, ...] = (None, "finished", "halved", "diverged", "cancelled", "failed")
 
 
 def test_the_best_is_a_finished_trial_even_if_a_halved_one_was_lower() -> None:
@@ -58,6 +63,28 @@ def test_a_new_best_is_noticed_once() -> None:
             news.append((top.trial, top.eval_nll))
         state = after
     assert news == [(0, 3.5), (0, 3.2), (0, 3.0), (0, 2.9), (1, 2.5)]
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 4), st.sampled_from([2.0, 2.5, 3.0, None]), st.sampled_from(ENDS)),
+        max_size=40,
+    )
+)
+def test_the_best_that_is_kept_at_hand_is_always_the_first_of_all(
+    changes: list[tuple[int, float | None, Status | None]],
+) -> None:
+    state = replay([search_started(), *(trial_started(1001.0, number) for number in range(5))])
+    for number, nll, end in changes:
+        trial = state.trials[number]
+        if trial.status != "running":
+            state = apply(state, trial_started(1002.0, number))
+        state = apply(state, Reported(1003.0, report(number, trial.tokens_seen + 1000, nll)))
+        if end is not None:
+            tokens = state.trials[number].tokens_seen
+            state = apply(state, Ended(1004.0, replace(outcome(number, "failed", tokens, nll), status=end)))
+        first, top = next(iter(ranked(state)), None), best(state)
+        assert (top and top.trial) == (first and first.trial)
 
 
 def test_a_run_that_confirms_a_trial_is_no_candidate_itself() -> None:

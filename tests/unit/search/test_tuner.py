@@ -1,10 +1,13 @@
 from dataclasses import replace
 from pathlib import Path
 
+from immutables import Map
+
 from search.events import Decided, Ended, Reported, TrialStarted
 from search.halving import Decision
-from search.state import SearchState, TrialState, replay
+from search.state import SearchState, replay
 from search.study import Study
+from search.trial_state import TrialState
 from search.tuner import _decisions, _reconcile, is_complete, with_rungs
 from spaces.experiment import BudgetConfig
 from spaces.load import load_experiment
@@ -24,7 +27,7 @@ def test_trials_are_evaluated_at_the_rungs_and_where_the_user_asked() -> None:
 def test_a_search_is_complete_when_enough_trials_ended_by_themselves() -> None:
     def state(*statuses: str, search: str = "finished") -> SearchState:
         return SearchState(
-            trials={i: TrialState(i, {}, {}, 0.0, status=s) for i, s in enumerate(statuses)},  # type: ignore[arg-type]
+            trials=Map({i: TrialState(i, {}, {}, 0.0, status=s) for i, s in enumerate(statuses)}),  # type: ignore[arg-type]
             status=search,
         )
 

@@ -1,0 +1,133 @@
+"""What is known about one trial: folded from its reports and its end, and how it ranks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from search.events import Ended, Retried
+from spaces.experiment import ParamValue
+from train_fn.report import Evaluation, Outcome, Report, Status
+
+TrialStatus = Status | Literal["running"]
+CURVE_WINDOWS = 24
+
+
+@dataclass(frozen=True)
+class EvalPoint:
+    """One evaluation of a trial."""
+
+    tokens_seen: int
+    nll: float
+    stderr: float
+
+
+@dataclass(frozen=True)
+class TrialState:
+    """One trial so far."""
+
+    trial: int
+    params: Mapping[str, ParamValue]
+    config: Mapping[str, object]
+    started: float
+    """Seconds since the epoch, of the first attempt."""
+    confirms: int | None = None
+    """The trial that this one repeats with another seed, None for a trial of its own."""
+    attempts: int = 1
+    retries: tuple[Retried, ...] = ()
+    """When its worker group ended with a fault and it went on."""
+    skipped_examples: int = 0
+    """Examples it left out because training failed on them twice."""
+    status: TrialStatus = "running"
+    reason: str = ""
+    tokens_seen: int = 0
+    steps: int = 0
+    overflow_steps: int = 0
+    spikes: int = 0
+    eval_nll: float | None = None
+    eval_nll_stderr: float | None = None
+    last_eval: Evaluation | None = None
+    evals: tuple[EvalPoint, ...] = ()
+    curve: tuple[float, ...] = ()
+    """Smoothed loss (EMA 0.9) at the end of the last `CURVE_WINDOWS` windows."""
+    rung: int | None = None
+    """The last rung the trial was judged at."""
+    trend: str = ""
+    tokens_per_s: float = 0.0
+    train_s: float = 0.0
+    start_overhead_s: float = 0.0
+    checkpoint: str | None = None
+    ended: float | None = None
+
+    @property
+    def seed(self) -> int:
+        """The seed of its training."""
+        run = self.config["run"]
+        assert isinstance(run, Mapping)
+        return int(run["seed"])
+
+
+def is_sound(trial: TrialState) -> bool:
+    """Tell whether a trial may be the best one by its own last eval NLL.
+
+    Diverged, overflowing and failed trials never are, and neither are runs that confirm a trial.
+    """
+    fit = trial.status in ("finished", "running", "halved", "cancelled")
+    return fit and trial.confirms is None and trial.eval_nll is not None
+
+
+def rank(trial: TrialState) -> tuple[bool, float, int, int]:
+    """Return what sound trials are sorted by, best first.
+
+    Finished trials come before all others: an NLL taken after fewer tokens is no fair comparison. Of equals
+    the one with fewer tokens at its evaluation, then the one with the lower number, comes first.
+    """
+    assert trial.eval_nll is not None
+    tokens = trial.evals[-1].tokens_seen if trial.evals else trial.tokens_seen
+    return trial.status != "finished", trial.eval_nll, tokens, trial.trial
+
+
+def reported(trial: TrialState, report: Report) -> TrialState:
+    """Return what is known after one more report."""
+    trial = replace(
+        trial,
+        tokens_seen=report.tokens_seen,
+        steps=report.steps,
+        overflow_steps=report.overflow_steps,
+        spikes=report.spikes,
+        trend=report.trend,
+        tokens_per_s=report.tokens_per_s,
+        train_s=report.train_s,
+        start_overhead_s=report.start_overhead_s,
+    )
+    if report.points:
+        trial = replace(trial, curve=(*trial.curve, report.points[-1].ema_90)[-CURVE_WINDOWS:])
+    if report.eval is None:
+        return trial
+    point = EvalPoint(report.tokens_seen, report.eval.nll, report.eval.stderr)
+    return replace(
+        trial,
+        eval_nll=point.nll,
+        eval_nll_stderr=point.stderr,
+        last_eval=report.eval,
+        evals=(*trial.evals, point),
+    )
+
+
+def ended(trial: TrialState, event: Ended) -> TrialState:
+    """Return what is known after the end of an attempt."""
+    outcome: Outcome = event.outcome
+    evaluated = outcome.eval_nll is not None
+    return replace(
+        trial,
+        status=outcome.status,
+        reason=outcome.reason,
+        tokens_seen=outcome.tokens_seen,
+        steps=outcome.steps,
+        overflow_steps=outcome.overflow_steps,
+        eval_nll=outcome.eval_nll if evaluated else trial.eval_nll,
+        eval_nll_stderr=outcome.eval_nll_stderr if evaluated else trial.eval_nll_stderr,
+        train_s=outcome.train_s,
+        start_overhead_s=outcome.start_overhead_s,
+        checkpoint=outcome.checkpoint,
+        ended=event.time,
+    )
