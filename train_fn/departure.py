@@ -1,7 +1,7 @@
 """A machine of a trial's group that is about to be taken away: when the trial is saved for the last times.
 
-The trial is saved at once, because the end may come early, and again at the last window border from which a
-checkpoint can still be finished before the deadline, because what is trained after it is lost.
+The trial is saved at once, because the end may come early, and again at the last window borders from which
+a checkpoint can still be finished before the deadline, because what is trained after it is lost.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ Departing = Callable[[], Departure | None]
 stay."""
 
 MARGIN = 2.0
-"""A checkpoint may take so many times as long as the one before it."""
+"""A window and a checkpoint may take so many times as long as the ones before them."""
 
 
 def all_stay() -> Departure | None:
@@ -44,4 +44,4 @@ def is_save_due(departure: Departure, now: float, window_s: float, save_s: float
     left_s = departure.deadline - now
     if MARGIN * save_s > left_s:
         return False  # it would be torn
-    return not saved or window_s + MARGIN * save_s > left_s
+    return not saved or MARGIN * (window_s + save_s) > left_s
