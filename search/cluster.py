@@ -8,6 +8,7 @@ import platform
 import shutil
 import socket
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,8 @@ import psutil
 from train_fn.errors import InputError
 
 GIB = 2**30
+_HEAD = "node:__internal_head__"
+_KIND = "accelerator_type:"
 _NVIDIA_SMI = ("--query-gpu=index,uuid,name,memory.total", "--format=csv,noheader,nounits")
 _NVIDIA_SMI_TIMEOUT_S = 20.0
 _CONNECT_TIMEOUT_S = 0.5
@@ -31,10 +34,13 @@ class Node:
     cpus: float
     gpus: float
     memory_gib: float
+    """0 where nobody says."""
     gpu_memory_gib: float | None
     """Of one GPU; None without GPUs or where nobody says."""
     name: str
     gpu_name: str = ""
+    is_head: bool = False
+    """Stays when an autoscaler takes all others away."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,13 @@ class Cluster:
     nodes: tuple[Node, ...]
     local: bool
     """The command starts Ray itself, on this machine alone."""
+    addable: tuple[Node, ...] = ()
+    """All that an autoscaler may have running at the same time, besides the head."""
+
+    @property
+    def possible(self) -> tuple[Node, ...]:
+        """Every machine that a slot may ever get, some of them perhaps named twice."""
+        return (*self.nodes, *self.addable)
 
 
 def find_address(given: str) -> str:
@@ -106,7 +119,6 @@ def ray_cluster() -> Cluster:
         if not entry["Alive"]:
             continue
         resources = entry["Resources"]
-        kinds = [name.partition(":")[2] for name in resources if name.startswith("accelerator_type:")]
         nodes.append(
             Node(
                 cpus=resources.get("CPU", 0.0),
@@ -114,10 +126,16 @@ def ray_cluster() -> Cluster:
                 memory_gib=resources.get("memory", 0.0) / GIB,
                 gpu_memory_gib=None,  # Ray does not know it
                 name=entry["NodeName"],
-                gpu_name=kinds[0] if kinds else "",
+                gpu_name=kind_of_gpu(resources),
+                is_head=_HEAD in resources,
             )
         )
     return Cluster(tuple(nodes), local=False)
+
+
+def kind_of_gpu(resources: Mapping[str, float]) -> str:
+    """Return which GPUs a node has, by the resource that Ray gives it for them; empty without one."""
+    return next((name.removeprefix(_KIND) for name in resources if name.startswith(_KIND)), "")
 
 
 def usable_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:

@@ -15,7 +15,7 @@ from search.data_size import DataSize, guess_data_size
 from search.halving import rung_tokens
 from search.memory import MemoryEstimate, estimate, planned_precision, weights_gib, zero_stage
 from search.model_shape import ModelShape, model_shape
-from search.placement import SLOT_CPUS, HostMemory, Placement, place
+from search.placement import HostMemory, Placement, place_at_most
 from spaces.experiment import Experiment, ParamValue
 from spaces.space import apply
 from train_fn.config import Precision, TrainConfig
@@ -58,8 +58,11 @@ class Plan:
     cluster: Cluster
     storage: str
     rungs: tuple[int, ...]
+    host_memory: HostMemory | None
+    """What trials take of a node's memory; None when the model's sizes are unknown."""
     placement: Placement
     slots: int
+    """At most, at the same time."""
     data: DataSize
     steps: tuple[BatchSteps, ...]
     tokens: Tokens
@@ -92,7 +95,7 @@ def draft(
     shape = model_shape(experiment.base.model)
     most = None if shape is None else _largest(shape, experiment)
     host = None if shape is None or most is None else _host_memory(shape, most, experiment)
-    placement = place(experiment.resources, cluster, host)
+    placement = place_at_most(experiment.resources, cluster, host)
     at_once = max(experiment.budget.trials, tokens.confirming)
     slots = min(experiment.resources.slots or placement.by_memory, at_once)
     model = None
@@ -103,6 +106,7 @@ def draft(
         cluster=cluster,
         storage=str(storage),
         rungs=rungs,
+        host_memory=host,
         placement=placement,
         slots=slots,
         data=data,
@@ -205,8 +209,8 @@ def _model(
 def _memory_limit(experiment: Experiment, cluster: Cluster) -> float | None:
     resources = experiment.resources
     if not resources.gpus_per_rank:
-        return max((node.memory_gib for node in cluster.nodes), default=None)
-    known = [node.gpu_memory_gib for node in cluster.nodes if node.gpu_memory_gib]
+        return max((node.memory_gib for node in cluster.possible), default=None)
+    known = [node.gpu_memory_gib for node in cluster.possible if node.gpu_memory_gib]
     whole = resources.gpu_memory_gib or min(known, default=0.0)
     return whole * min(1.0, resources.gpus_per_rank) or None
 
@@ -227,9 +231,5 @@ def _notes(plan: Plan) -> Iterable[str]:
     if plan.placement.by_memory < plan.placement.by_devices and not experiment.resources.slots:
         few, many = plan.placement.by_memory, plan.placement.by_devices
         yield f"memory holds {few} slots, CPUs and GPUs would do for {many}"
-    if plan.placement.kept_out and plan.slots and not experiment.resources.slots:
-        cpus = f"{SLOT_CPUS:g} CPUs for the actor of each slot"
-        more = plan.placement.kept_out
-        yield f"{more} more would fit but for {cpus}: lower resources.cpus_per_rank a little"
     if not plan.rungs and experiment.budget.trials > 1:
         yield "there is no rung before the end, so no trial is stopped for losing"

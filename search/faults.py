@@ -14,12 +14,14 @@ last row come in the same step, the examples of that step are left out from then
 """
 
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from train_fn.assignment import Assignment, Failure
 from train_fn.config import TrainConfig
+from train_fn.departure import Departure
 
 MAX_ATTEMPTS = 3
 """Attempts in a row that get no further; then the trial has failed."""
@@ -88,6 +90,20 @@ def cause_of_loss(text: str, oom_killed: bool) -> Cause:
     if _LOST.search(text):
         return "lost"
     return "out_of_memory" if oom_killed or _MEMORY.search(text) else "died"
+
+
+def departure_told(departure: Departure, checkpoint_tokens: int | None) -> str:
+    """Say that a machine is taken away, when, and from where the trial goes on.
+
+    Args:
+        departure: As it was announced.
+        checkpoint_tokens: Of the trial's newest checkpoint; None without one.
+    """
+    clock = "soon"
+    if departure.deadline is not None:
+        clock = time.strftime("at %H:%M", time.localtime(departure.deadline))
+    kept = "no checkpoint yet" if checkpoint_tokens is None else f"checkpoint at {checkpoint_tokens:,} tokens"
+    return f"machine to be taken away {clock}; {kept}"
 
 
 def explaining(faults: Sequence[Fault]) -> Fault:

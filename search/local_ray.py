@@ -50,10 +50,9 @@ def connected(address: str) -> Iterator[RayInstance]:
         if address:
             context = ray.init(address=address, **shared)
         else:
-            cores = int(local_machine().nodes[0].cpus)
             context = ray.init(
                 address="local",
-                num_cpus=cores + 1,  # one more than there are: slot actors only wait
+                num_cpus=int(local_machine().nodes[0].cpus),
                 include_dashboard=True,  # without it Train's clean-up has no State API, and the search hangs
                 dashboard_host="127.0.0.1",
                 object_store_memory=_OBJECT_STORE_BYTES,

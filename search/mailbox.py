@@ -10,21 +10,42 @@ one that explains the rest: the death of one rank makes the collectives of the o
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import Literal
 
-from search.faults import Cause, Fault, Retry, cause_of_loss, explaining, fault_of, gave_up, remedy
+from search.faults import (
+    Cause,
+    Fault,
+    Retry,
+    cause_of_loss,
+    departure_told,
+    explaining,
+    fault_of,
+    gave_up,
+    remedy,
+)
 from search.processes import oom_kills
 from search.watch import Hang, Watched, hang_told, watched
 from train_fn.assignment import Assignment, Failure, Message, Refusal
+from train_fn.checkpoint_files import newest_tokens
+from train_fn.departure import Departure
 from train_fn.heartbeat import BEAT_S, Beat
 from train_fn.report import Outcome, Report
 
+REST_S = 60.0
+"""So long a worker group waits for a trial before it makes room for groups that have one."""
+
 
 class Mailbox:
-    """Async actor state; every method may be called by any process of the slot."""
+    """Async actor state; every method may be called by any process of the slot.
 
-    def __init__(self) -> None:
+    Args:
+        machine_gone: Tells whether one of the machines with these ids has left the cluster.
+    """
+
+    def __init__(self, machine_gone: Callable[[Collection[str]], bool] = lambda nodes: False) -> None:
+        self._machine_gone = machine_gone
         self._changed = asyncio.Condition()
         self._assignment: Assignment | None = None
         self._over = True
@@ -40,7 +61,12 @@ class Mailbox:
         self._spoke: set[int] = set()
         """Ranks that said themselves why they end."""
         self._ranks: dict[int, Watched] = {}
+        self._present = True
+        """Whether there is a group; the beats of one that was sent home or is over count no more."""
         self._hang_seen = False
+        self._departure: Departure | None = None
+        """Of a machine of the worker group, which will be taken down with it."""
+        self._idle_since = time.monotonic()
         self._oom_kills = 0
 
     async def submit(self, assignment: Assignment) -> None:
@@ -55,17 +81,23 @@ class Mailbox:
     async def join(self) -> None:
         """Begin with a new worker group: whatever the one before left undone ended with it."""
         await self.lost({})
+        self._present, self._idle_since = True, time.monotonic()
 
     async def next_trial(self, wait_s: float) -> Assignment | Literal["wait", "close"]:
         """Return the slot's trial if it still needs work; else wait for one at most `wait_s` seconds.
 
-        The same unfinished trial is given to a new worker group, changed as the last fault asks for.
+        The same unfinished trial is given to a new worker group, changed as the last fault asks for. A group
+        that has waited for `REST_S` is sent home: a slot whose machine was taken away may need the room.
         """
         async with self._changed:
             try:
                 await asyncio.wait_for(self._changed.wait_for(self._has_news), wait_s)
             except TimeoutError:
-                return "wait"
+                if not self._over or time.monotonic() - self._idle_since < REST_S:
+                    return "wait"
+                self._present = False
+                self._ranks.clear()
+                return "close"
             if self._closed:
                 return "close"
             assert self._assignment is not None
@@ -75,6 +107,9 @@ class Mailbox:
     async def report(self, ticket: int, message: Message) -> bool:
         """Deliver a worker's message; False means the trial was stopped: drop it."""
         async with self._changed:
+            if isinstance(message, Departure):
+                self._departure = message
+                return not self._is_stale(ticket)
             if isinstance(message, Failure):
                 self._evidence.append(fault_of(message))
                 self._spoke.add(message.rank)
@@ -100,7 +135,8 @@ class Mailbox:
 
     async def beat(self, beat: Beat) -> None:
         """Take note of a rank's sign of life."""
-        self._ranks[beat.rank] = watched(self._ranks.get(beat.rank), beat, time.monotonic())
+        if self._present:
+            self._ranks[beat.rank] = watched(self._ranks.get(beat.rank), beat, time.monotonic())
 
     async def hang(self) -> Hang | None:
         """Return the worker group when it hangs while there is a trial, once; None when the slot closes.
@@ -109,13 +145,17 @@ class Mailbox:
         """
         while not self._closed:
             await asyncio.sleep(BEAT_S / 2)
-            if self._over or self._hang_seen or self._assignment is None:
-                continue  # nobody waits for the group
+            if self._over or self._hang_seen or self._departure or self._assignment is None:
+                continue  # nobody waits for the group, or Ray itself is about to end it
             limit_s = self._assignment.config.run.hang_timeout_s
             told = hang_told(self._ranks, time.monotonic(), limit_s)
             if told:
                 self._hang_seen = True
-                self._evidence.append(self._fault_from_outside("hang", told))
+                gone = self._machine_gone([one.beat.node for one in self._ranks.values()])
+                cause: Cause = "lost" if gone else "hang"
+                self._evidence.append(
+                    self._fault_from_outside(cause, "its machine is gone" if gone else told)
+                )
                 return Hang(tuple(one.beat for one in self._ranks.values()), self._assignment.workspace)
         return None
 
@@ -131,10 +171,15 @@ class Mailbox:
                 for rank in deaths.keys() - self._spoke:
                     cause = cause_of_loss(deaths[rank], killed)
                     self._evidence.append(self._fault_from_outside(cause, f"rank {rank} died ({cause})"))
+                if self._departure is not None:
+                    kept = newest_tokens(Path(self._assignment.workspace)) if self._assignment else None
+                    leaving = departure_told(self._departure, kept)
+                    self._evidence.append(self._fault_from_outside("lost", leaving))
                 # Ray Train takes a group without an error down when its machines are about to be taken away.
                 unseen = self._fault_from_outside("lost", "its worker group was taken down")
                 self._decide(explaining(self._evidence or [unseen]))
-            self._taken, self._hang_seen = False, False
+            self._taken, self._hang_seen, self._departure = False, False, None
+            self._present = False
             self._evidence.clear()
             self._spoke.clear()
             self._ranks.clear()
@@ -152,6 +197,12 @@ class Mailbox:
             self._closed, self._over = True, True
             self._release(False)
             self._changed.notify_all()
+
+    async def awaits_group(self) -> bool:
+        """Wait until there is a trial to train; False when the slot closes."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._closed or not self._over)
+            return not self._closed
 
     async def is_closed(self) -> bool:
         """Tell whether the slot ends: a trial that is not over then will go on elsewhere."""
@@ -184,7 +235,7 @@ class Mailbox:
         self._messages.append((Retry(before.trial, fault.cause, f"{fault.told}; {done}", examples), None))
 
     def _end(self, last: Outcome | Refusal) -> None:
-        self._over = True
+        self._over, self._idle_since = True, time.monotonic()
         self._messages.append((last, None))
         self._changed.notify_all()
 

@@ -1,13 +1,13 @@
 """Where slots fit on the machines."""
 
 import math
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from search.cluster import Cluster, Node
 from spaces.experiment import ResourcesConfig
 
-SLOT_CPUS = 0.01
-"""Logical CPUs of the actor that leads a slot, besides its ranks."""
 _TOLERANCE = 1e-9
 
 
@@ -22,42 +22,44 @@ class HostMemory:
 
 @dataclass(frozen=True)
 class Placement:
-    """How many slots fit; a slot never spans two nodes."""
+    """How many slots fit. What leads a slot besides its ranks takes neither CPUs nor GPUs."""
 
     by_devices: int
     """By CPUs and GPUs alone."""
     by_memory: int
     """By the nodes' memory as well."""
-    kept_out: int = 0
-    """Slots that would fit if the actors that lead slots took no CPU."""
 
 
-def place(resources: ResourcesConfig, cluster: Cluster, memory: HostMemory | None) -> Placement:
+def place(resources: ResourcesConfig, nodes: Iterable[Node], memory: HostMemory | None) -> Placement:
     """Count the slots that fit.
 
     Args:
         resources: What a slot takes.
-        cluster: The machines. On a Ray of our own the slots' actors have a CPU of their own.
+        nodes: The machines.
         memory: None when the model's sizes are unknown: then memory limits nothing.
     """
-    ranks = resources.ranks_per_slot
-    devices = [ranks_on(node, resources) // ranks for node in cluster.nodes]
-    both = devices
-    if memory is not None:
-        both = [
-            min(n, _by_memory(node, ranks, memory)) for node, n in zip(cluster.nodes, devices, strict=True)
-        ]
-    if cluster.local:
-        return Placement(sum(devices), sum(both))
-    per_slot = ranks * resources.cpus_per_rank + SLOT_CPUS
-    actors = math.floor(sum(node.cpus for node in cluster.nodes) / per_slot + _TOLERANCE)
-    return Placement(min(sum(devices), actors), min(sum(both), actors), max(0, sum(both) - actors))
+    devices, both = [], []
+    for node in nodes:
+        ranks = ranks_on(node, resources)
+        devices.append(ranks)
+        both.append(int(min(ranks, _by_memory(node, memory))))
+    return Placement(_slots(devices, resources), _slots(both, resources))
+
+
+def place_at_most(resources: ResourcesConfig, cluster: Cluster, memory: HostMemory | None) -> Placement:
+    """Count the slots that fit once the autoscaler has added all it may. Takes the arguments of `place`."""
+    now = place(resources, cluster.nodes, memory)
+    heads = [node for node in cluster.nodes if node.is_head]
+    grown = place(resources, (*heads, *cluster.addable), memory)
+    return Placement(max(now.by_devices, grown.by_devices), max(now.by_memory, grown.by_memory))
 
 
 def ranks_on(node: Node, resources: ResourcesConfig) -> int:
     """Return how many ranks fit a node by its CPUs and GPUs; ranks may share a GPU, never split over two."""
     ranks = math.floor(node.cpus / resources.cpus_per_rank + _TOLERANCE)
     share = resources.gpus_per_rank
+    if resources.accelerator and not has_kind(node, resources.accelerator):
+        return 0
     if share >= 1:
         return min(ranks, math.floor(node.gpus / share + _TOLERANCE))
     if share > 0:
@@ -65,5 +67,19 @@ def ranks_on(node: Node, resources: ResourcesConfig) -> int:
     return ranks
 
 
-def _by_memory(node: Node, ranks: int, memory: HostMemory) -> int:
-    return max(0, math.floor((node.memory_gib - memory.per_node_gib) / (ranks * memory.per_rank_gib)))
+def has_kind(node: Node, accelerator: str) -> bool:
+    """Tell whether a node has GPUs of this kind: by Ray's name, or as a word of the driver's longer one."""
+    return accelerator == node.gpu_name or accelerator in re.split(r"[\s-]", node.gpu_name)
+
+
+def _slots(ranks_by_node: Sequence[int], resources: ResourcesConfig) -> int:
+    per_slot = resources.ranks_per_slot
+    if resources.span_nodes:
+        return sum(ranks_by_node) // per_slot
+    return sum(ranks // per_slot for ranks in ranks_by_node)
+
+
+def _by_memory(node: Node, memory: HostMemory | None) -> float:
+    if memory is None or not node.memory_gib:
+        return math.inf
+    return max(0, math.floor((node.memory_gib - memory.per_node_gib) / memory.per_rank_gib))

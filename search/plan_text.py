@@ -163,7 +163,8 @@ def _what(plan: Plan) -> Iterator[tuple[str, str]]:
     yield "data", data
     length = plan.data.mean_example_tokens or float(base.data.max_example_tokens)
     yield "tokens per example", f"{length:,.0f}: {plan.data.words}"
-    where = "this machine" if plan.cluster.local else f"Ray cluster of {len(nodes)} nodes"
+    grows = f" (at most {len(plan.cluster.addable)} and the head)" if plan.cluster.addable else ""
+    where = "this machine" if plan.cluster.local else f"Ray cluster of {len(nodes)} nodes{grows}"
     cpus, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
     memory = sum(node.memory_gib for node in nodes)
     named = next((f" ({node.gpu_name})" for node in nodes if node.gpu_name), "")
@@ -178,7 +179,7 @@ def _trials(plan: Plan) -> Iterator[tuple[str, str]]:
         yield "known good, first", "; ".join(params_text(point) for point in experiment.known_good)
     per_rank = _count(resources.cpus_per_rank, "CPU")
     if resources.gpus_per_rank:
-        per_rank += f" and {_count(resources.gpus_per_rank, 'GPU')}"
+        per_rank += f" and {_count(resources.gpus_per_rank, f'{resources.accelerator} GPU'.lstrip())}"
     slot = f"{_count(resources.ranks_per_slot, 'rank')} each, {per_rank} per rank"
     yield "at the same time", f"{plan.slots or 'none fits'} ({slot})"
     yield "tokens per trial", f"{experiment.base.run.max_tokens:,}"

@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import psutil
@@ -53,6 +53,12 @@ def kill(beats: list[Beat], workspace: str) -> None:
     for beat in beats:
         if _state(beat.pid) != "gone":
             os.kill(beat.pid, signal.SIGKILL)
+
+
+def machine_gone(nodes: Collection[str]) -> bool:
+    """Tell whether one of the machines with these ids of Ray's is no longer part of the cluster."""
+    there = {entry["NodeID"] for entry in ray.nodes() if entry["Alive"]}
+    return not there.issuperset(nodes)
 
 
 def oom_kills() -> int:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from search.data_size import local_path
 from search.draft import BATCH_PATH, Plan, batch_sizes
-from search.placement import SLOT_CPUS, ranks_on
+from search.placement import has_kind, ranks_on
 from spaces.space import check_space
 from train_fn.errors import InputError
 
@@ -65,23 +65,31 @@ def _fit(plan: Plan) -> Iterator[str]:
 
 
 def _too_large(plan: Plan) -> str:
-    resources, nodes = plan.experiment.resources, plan.cluster.nodes
-    ranks = resources.ranks_per_slot
+    resources, nodes = plan.experiment.resources, plan.cluster.possible
+    ranks, spans = resources.ranks_per_slot, resources.span_nodes
     needs = f"{ranks * resources.cpus_per_rank:g} CPUs"
     if resources.gpus_per_rank:
         needs += f" and {ranks * resources.gpus_per_rank:g} GPUs"
     largest = max(nodes, key=lambda node: (ranks_on(node, resources), node.gpus, node.cpus), default=None)
     if largest is None:
         return _problem("resources.ranks_per_slot", ranks, "finds no living node", "start the cluster")
-    fits = ranks_on(largest, resources)
+    kind = resources.accelerator
+    if kind and not any(has_kind(node, kind) for node in nodes):
+        there = ", ".join(sorted({node.gpu_name for node in nodes if node.gpu_name})) or "none"
+        rule = f"is on no node (there: {there})"
+        return _problem(
+            "resources.accelerator", repr(kind), rule, "name one that is there, or leave it empty"
+        )
+    fits = sum(ranks_on(node, resources) for node in nodes) if spans else ranks_on(largest, resources)
     has = f"{largest.cpus:g} CPUs and {largest.gpus:g} GPUs"
     who = "this machine has" if plan.cluster.local else f"the best of {len(nodes)} nodes has"
-    rule = f"needs {needs} on one node, and {who} {has}"
-    if fits >= ranks:
-        rule += f" but nothing left for the slot itself ({SLOT_CPUS:g} CPUs)"
-        return _problem("resources.cpus_per_rank", f"{resources.cpus_per_rank:g}", rule, "lower it a little")
+    where = "in all" if spans else "on one node"
+    rule = f"needs {needs} {where}, and {who} {has}"
     if fits:
-        return _problem("resources.ranks_per_slot", ranks, rule, f"set it to {fits} or less")
+        fix = f"set it to {fits} or less"
+        if not spans and len(nodes) > 1:
+            fix += ", or let slots span nodes (resources.span_nodes=true)"
+        return _problem("resources.ranks_per_slot", ranks, rule, fix)
     if resources.gpus_per_rank and largest.gpus < min(resources.gpus_per_rank, 1):
         fix = "run on a cluster with GPUs (--address), or take --profile laptop"
         return _problem("resources.gpus_per_rank", f"{resources.gpus_per_rank:g}", rule, fix)
@@ -105,7 +113,7 @@ def _host_memory(plan: Plan) -> str:
     ranks, memory = plan.experiment.resources.ranks_per_slot, plan.model.memory
     gpu = plan.experiment.resources.gpus_per_rank > 0
     per_rank = memory.host_gib(gpu)
-    has = max(node.memory_gib for node in plan.cluster.nodes)
+    has = max(node.memory_gib for node in plan.cluster.possible)
     needs = f"needs about {per_rank:,.1f} GiB of host memory on each of {ranks} ranks"
     rule = f"{needs}, and the largest node has {has:,.1f} GiB"
     return _problem("model.path", repr(plan.experiment.base.model.path), rule, _less_memory(plan))

@@ -5,6 +5,7 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
+from search.capacity import Capacity
 from search.confirming import Repeat
 from search.study import Study
 from spaces.experiment import ParamValue
@@ -20,6 +21,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         trials: int,
         repeats: Callable[[], Sequence[Repeat]],
         has_room: Callable[[], bool] = lambda: True,
+        capacity: Capacity = lambda wanted: wanted,
     ) -> None:
         """Take up what an earlier command left running, then ask for new trials up to `trials` in all.
 
@@ -28,12 +30,14 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             trials: The budget.
             repeats: Asked when all trials of the budget are over: which runs confirm the best.
             has_room: Asked before a trial is handed out; none is while it says no.
+            capacity: No trial is handed out while so many are live.
         """
         super().__init__()
         self._study = study
         self._trials = trials
         self._repeats = repeats
         self._has_room = has_room
+        self._capacity = capacity
         self._left_over = study.running()
         self._live: dict[str, bool] = {}
         """By Tune's name of a trial, whether it uses the budget."""
@@ -47,10 +51,12 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         it runs again with what seed, both None for a trial of its own.
 
         The answer is None while the trials of the budget are live, for they may fail and be tried again, and
-        nobody knows the best yet; again while the last repeats are; and while the disk has no room for
-        another. `FINISHED` comes after the last.
+        nobody knows the best yet; again while the last repeats are; and while the machines or the disk have
+        no room for another. `FINISHED` comes after the last.
         """
-        if self._is_due() and not self._has_room():
+        live, due = len(self._live), self._due()
+        is_full = live >= self._capacity(live + due)
+        if due and (is_full or not self._has_room()):
             return None
         if self._left_over:
             number, params = self._left_over.pop(0)
@@ -66,13 +72,12 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._live[trial_id] = confirms is None
         return {"trial": number, "params": params, "confirms": confirms, "seed": seed}
 
-    def _is_due(self) -> bool:
-        """Tell whether a trial would be handed out now."""
-        if self._left_over or self._study.count() < self._trials:
-            return True
-        return not any(self._live.values()) and any(
-            not self._study.is_repeated(one.confirms, one.seed) for one in self._repeats()
-        )
+    def _due(self) -> int:
+        """Count the trials that would be handed out now if there was room for all."""
+        left = len(self._left_over) + max(0, self._trials - self._study.count())
+        if left or any(self._live.values()):
+            return left
+        return sum(not self._study.is_repeated(one.confirms, one.seed) for one in self._repeats())
 
     def _next_repeat(self) -> tuple[int, dict[str, ParamValue]] | None:
         for one in self._repeats():

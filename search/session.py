@@ -5,9 +5,13 @@ import signal
 import socket
 import sys
 from contextlib import closing
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from search import tracking_uri
+from search.autoscaler import addable_nodes, request_slots
+from search.capacity import Capacity, ask_nobody, fixed, following
 from search.cli import EXIT_INTERRUPTED, EXIT_RAY_LOST
 from search.cluster import Cluster, local_machine, ray_cluster
 from search.code_version import code_version
@@ -109,7 +113,9 @@ def _run(
             if lock.previous is not None and lock.previous.ray_job and address:
                 wait_for_job(lock.previous.ray_job)
             lock.note_ray(instance)
-            plan = plan or _plan(experiment, ray_cluster(), storage, prepared)
+            if plan is None:
+                cluster = replace(ray_cluster(), addable=addable_nodes())
+                plan = _plan(experiment, cluster, storage, prepared)
             inputs = SearchInputs(
                 folder=folder.resolve(),
                 prepared=prepared.folder.resolve(),
@@ -118,6 +124,7 @@ def _run(
                 code=code,
                 code_change_allowed=changed,
                 slots=plan.slots,
+                capacity=_capacity(plan),
                 needed_gib=needed_gib(plan.model.disk if plan.model else None, plan.slots),
             )
             state = _search(experiment, inputs, ledger, tracker, instance)
@@ -162,6 +169,15 @@ def _plan(experiment: Experiment, cluster: Cluster, storage: Path, prepared: Pre
     print(summary_line(prepared.report))
     print(_plan_line(plan))
     return plan
+
+
+def _capacity(plan: Plan) -> Capacity:
+    if plan.cluster.local:
+        return fixed(plan.slots)
+    resources = plan.experiment.resources
+    grows = bool(plan.cluster.addable)
+    ask = partial(request_slots, resources) if grows else ask_nobody
+    return following(resources, plan.host_memory, plan.slots, ask)
 
 
 def _plan_line(plan: Plan) -> str:

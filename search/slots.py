@@ -4,6 +4,7 @@ Starting a process group, importing the libraries and loading data and weights t
 training a small trial takes two. So the worker group is started once per slot and trials are handed to it.
 """
 
+import itertools
 import threading
 import time
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search.faults import Retry
 from search.mailbox import Mailbox
-from search.processes import end_group
+from search.processes import end_group, machine_gone
 from spaces.experiment import ResourcesConfig
 from spaces.space import apply
 from train_fn.assignment import Assignment, Refusal
@@ -73,7 +74,7 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         self._tickets = 0
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         actor = ray.remote(num_cpus=0, scheduling_strategy=here)(Mailbox)
-        self._mailbox = actor.remote()
+        self._mailbox = actor.remote(machine_gone)
         self._submit(config)
         self._group = threading.Thread(target=self._run_workers, name="worker-group", daemon=True)
         self._group.start()
@@ -136,16 +137,18 @@ class Slot(tune.Trainable):  # type: ignore[misc]
             end_group(hang)
 
     def _run_workers(self) -> None:
-        """Keep a worker group running until the slot ends; Ray Train itself replaces ranks that died."""
-        for number in range(MAX_GROUPS):
+        """Keep a worker group running while there are trials; Ray Train itself replaces ranks that died."""
+        ended = 0
+        for number in itertools.count():
             try:
                 self._trainer(number).fit()
-                return
             except Exception as error:  # noqa: BLE001 - the thread's end must be seen by the slot, whatever ended it
-                told = f"the worker group of the slot ended: {error}"
-            if ray.get(self._mailbox.is_closed.remote()):
+                told, ended = f"the worker group of the slot ended: {error}", ended + 1
+                if ended == MAX_GROUPS:
+                    ray.get(self._mailbox.fail.remote(f"{told}, for the {MAX_GROUPS}th time"))
+                    ended = 0
+            if not ray.get(self._mailbox.awaits_group.remote()):
                 return
-        ray.get(self._mailbox.fail.remote(f"{told}, for the {MAX_GROUPS}th time"))
 
     def _trainer(self, number: int) -> Any:
         from ray.train.torch import TorchConfig, TorchTrainer  # imports torch, which the driver does without
@@ -162,12 +165,13 @@ class Slot(tune.Trainable):  # type: ignore[misc]
                 num_workers=resources.ranks_per_slot,
                 use_gpu=resources.gpus_per_rank > 0,
                 resources_per_worker=per_worker,
-                placement_strategy="PACK",
+                accelerator_type=resources.accelerator or None,
+                placement_strategy="PACK" if resources.span_nodes else "STRICT_PACK",
             ),
             run_config=train.RunConfig(
                 name=f"slot-{ray.get_runtime_context().get_actor_id()[:12]}-{number}",
                 storage_path=self._settings.ray_folder,
-                failure_config=train.FailureConfig(max_failures=-1),
+                failure_config=train.FailureConfig(max_failures=-1, max_preemption_failures=-1),
                 callbacks=[_TellLosses(self._mailbox)],
             ),
         )

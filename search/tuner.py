@@ -6,14 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import ray
 from ray import tune
 
+from search.capacity import Capacity
 from search.code_version import CodeVersion
 from search.confirming import missing, wanted
 from search.events import Decided, Ended, Event, Reported, SearchEnded, SearchStarted
 from search.halving import Decision, Halving, rung_tokens
 from search.ledger import FILE_NAME, Ledger, read_events
-from search.placement import SLOT_CPUS
 from search.recorder import Listener, Recorder, TuneRecorder, tell
 from search.retention import Keeper, kept_weights
 from search.room import room_watch
@@ -49,6 +50,9 @@ class SearchInputs:
     code: CodeVersion
     code_change_allowed: bool
     slots: int
+    """At most, at the same time."""
+    capacity: Capacity
+    """How many of them there are now."""
     needed_gib: float
     """Room on the disk before a trial starts."""
 
@@ -94,8 +98,12 @@ def search(
         experiment.budget.trials,
         lambda: wanted(recorder.state, experiment.confirm),
         room_watch(inputs.folder, inputs.needed_gib, recorder),
+        inputs.capacity,
     )
-    _fit(experiment, inputs, searcher, TokenHalving(halving, callback.decided), callback)
+    try:
+        _fit(experiment, inputs, searcher, TokenHalving(halving, callback.decided), callback)
+    finally:
+        inputs.capacity(0)
     callback.cancel_running()
     if callback.refusal:
         recorder.record(SearchEnded(time.time(), "failed", time.time() - began))
@@ -136,9 +144,7 @@ def _fit(
         ray_folder=str(inputs.folder / "ray"),
     )
     tuner = tune.Tuner(
-        tune.with_resources(
-            tune.with_parameters(Slot, settings=settings), tune.PlacementGroupFactory([{"CPU": SLOT_CPUS}])
-        ),
+        tune.with_resources(tune.with_parameters(Slot, settings=settings), _beside_us()),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=scheduler,
@@ -156,6 +162,15 @@ def _fit(
         ),
     )
     tuner.fit()
+
+
+def _beside_us() -> tune.PlacementGroupFactory:
+    """Ask for a place on the machine of this process, where slots outlive the machines of their ranks.
+
+    A head may have no CPUs for anybody; a placement group wants something, so it gets a byte of memory.
+    """
+    here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
+    return tune.PlacementGroupFactory([{"memory": 1}], bundle_label_selector=[here])
 
 
 class _StopOnRefusal(tune.Stopper):  # type: ignore[misc]

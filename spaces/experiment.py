@@ -92,10 +92,14 @@ class ResourcesConfig:
     """What one slot takes, and how many slots there are."""
 
     slots: int = 0
-    """Trials at the same time; 0 takes as many as fit the cluster."""
+    """Trials at the same time; 0 takes as many as fit the cluster, which may grow and shrink meanwhile."""
     ranks_per_slot: int = 1
+    span_nodes: bool = False
+    """Ranks of a slot may lie on several nodes; otherwise a slot takes room on a single one."""
     cpus_per_rank: float = 1.0
     gpus_per_rank: float = 0.0
+    accelerator: str = ""
+    """Kind of GPU that ranks run on, as Ray names it (`A100`, `H100`, `L4`); empty takes any."""
     gpu_memory_gib: float = 0.0
     """Memory of one GPU, for the plan; 0 asks the machine (and is unknown without one)."""
 
@@ -113,6 +117,11 @@ class ResourcesConfig:
         check(cpus > 0, "resources.cpus_per_rank", cpus, "must be above 0", "set it to 1")
         gpus = self.gpus_per_rank
         check(gpus >= 0, "resources.gpus_per_rank", gpus, "must be 0 or more", "set it to 0 or 1")
+        whole = gpus <= 1 or gpus == int(gpus)
+        check(whole, "resources.gpus_per_rank", gpus, "must be whole above 1", "set it to 1 or 2")
+        kind = self.accelerator
+        rule = "names a kind of GPU, and ranks take none (resources.gpus_per_rank = 0)"
+        check(not kind or gpus > 0, "resources.accelerator", repr(kind), rule, "leave it empty")
 
 
 @dataclass(frozen=True)

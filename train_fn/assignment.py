@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from train_fn.config import TrainConfig
+from train_fn.departure import Departure
 from train_fn.report import Evaluation, Outcome, Report
 
 
@@ -49,5 +50,5 @@ class Failure:
     """Place in the order of examples at which the failed step began; None outside of a step."""
 
 
-Message = Report | Outcome | Evaluation | Refusal | Failure
+Message = Report | Outcome | Evaluation | Refusal | Failure | Departure
 """What workers send; a bare evaluation is that of the untouched base model."""

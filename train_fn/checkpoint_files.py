@@ -42,6 +42,12 @@ def tokens_of(folder: Path) -> int:
     return int(folder.name.removeprefix(_COMPLETE))
 
 
+def newest_tokens(workspace: Path) -> int | None:
+    """Return the tokens seen at the newest complete checkpoint of a trial; None without one."""
+    folders = complete_folders(workspace)
+    return tokens_of(folders[-1]) if folders else None
+
+
 def digest_on_disk(path: Path) -> FileDigest:
     """Force a file to the disk and return its digest.
 

@@ -5,7 +5,6 @@ import math
 import os
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from train_fn import checkpoint
 from train_fn.batches import Order, plan_step
 from train_fn.config import TrainConfig
 from train_fn.curve import Curve
+from train_fn.departure import Departing, all_stay
 from train_fn.doom import Verdict, judge
 from train_fn.engine import Engine, LossScaleExhaustedError
 from train_fn.evaluate import evaluate
@@ -23,11 +23,12 @@ from train_fn.loss import PackedLoss
 from train_fn.model import BaseModel, fresh_model
 from train_fn.precision import DTYPES, choose_precision, trial_device
 from train_fn.prepared import Prepared
+from train_fn.progress import Progress
 from train_fn.ranks import from_rank_0
 from train_fn.report import Evaluation, Outcome, Report, Status
 from train_fn.saving import Saver
 from train_fn.schedule import learning_rate
-from train_fn.window import Step, Window, fetch_window
+from train_fn.window import Step, fetch_window
 
 Emit = Callable[[Report], bool]
 Watch = Callable[[int, int | None], None]
@@ -36,22 +37,6 @@ Watch = Callable[[int, int | None], None]
 
 def unwatched(steps: int, place: int | None) -> None:
     """Let a trial run without anybody watching it."""
-
-
-@dataclass
-class Progress:
-    """Where a trial stands; kept in its checkpoints."""
-
-    tokens_seen: int = 0
-    steps: int = 0
-    examples_taken: int = 0
-    overflow_steps: int = 0
-    evaluations: int = 0
-    """Marks of `run.eval_at_tokens` that are behind."""
-    train_s: float = 0.0
-    start_overhead_s: float = 0.0
-    eval_nll: float | None = None
-    eval_nll_stderr: float | None = None
 
 
 def train(
@@ -64,6 +49,7 @@ def train(
     started_at: float,
     skip: Collection[int] = (),
     watch: Watch = unwatched,
+    departing: Departing = all_stay,
 ) -> Outcome | None:
     """Train one trial, or take it up from its newest checkpoint.
 
@@ -79,6 +65,7 @@ def train(
         started_at: `time.time()` at which the trial was assigned.
         skip: Places in the order of examples; a step that would begin at one is left out.
         watch: See `Watch`; called on every rank.
+        departing: See `Departing`; called on every rank at every window border but the last.
 
     Returns:
         How the trial ended, or None when `emit` said False. The same on all ranks.
@@ -98,7 +85,9 @@ def train(
     del module
     saver = Saver(engine, workspace, config.run)
     try:
-        run = _Run(config, trial, prepared, workspace, emit, started_at, engine, saver, skip, watch)
+        run = _Run(
+            config, trial, prepared, workspace, emit, started_at, engine, saver, skip, watch, departing
+        )
         outcome = run.train()
         if outcome.status == "finished":
             folder = workspace / "weights"
@@ -139,10 +128,11 @@ class _Run:
         saver: Saver,
         skip: Collection[int],
         watch: Watch,
+        departing: Departing,
     ) -> None:
         self.config, self.trial, self.prepared = config, trial, prepared
         self.emit, self.started_at, self.engine, self.saver = emit, started_at, engine, saver
-        self.skip, self.watch = skip, watch
+        self.skip, self.watch, self.departing = skip, watch, departing
         self.order = Order(prepared.train.sources, config.data.weights, config.run.seed)
         self.progress, self.curve = Progress(), Curve.fresh()
         self.window: list[Step] = []
@@ -227,13 +217,15 @@ class _Run:
             return self._lost("held-out")
         wanted = True
         if distributed.get_rank() == 0:
-            wanted = self.emit(self._report(window, seconds, evaluation))
+            summary = self.curve.summary()
+            wanted = self.emit(self.progress.report(self.trial, window, summary, seconds, evaluation))
         if not from_rank_0(wanted):
             raise _UnwantedError
         if verdict is not None:
             return self._outcome(verdict.status, verdict.reason)
         if self.progress.tokens_seen < self.config.run.max_tokens:
-            self.saver.at_border(evaluation is not None, self.progress.tokens_seen, self._state)
+            must, departure = evaluation is not None, self.departing()
+            self.saver.at_border(must, self.progress.tokens_seen, self._state, departure)
         self.window_began = time.perf_counter()
         return None
 
@@ -247,28 +239,6 @@ class _Run:
         self.progress.eval_nll, self.progress.eval_nll_stderr = result.nll, result.stderr
         return result
 
-    def _report(self, window: Window, seconds: float, evaluation: Evaluation | None) -> Report:
-        progress, summary = self.progress, self.curve.summary()
-        return Report(
-            trial=self.trial,
-            tokens_seen=progress.tokens_seen,
-            steps=progress.steps,
-            window_steps=window.steps,
-            loss=window.mean_loss,
-            points=window.points,
-            lr=window.lr,
-            grad_norm=window.grad_norm,
-            loss_scale=window.loss_scale,
-            overflow_steps=progress.overflow_steps,
-            window_overflow_rate=window.overflow_rate,
-            spikes=summary.spikes,
-            trend=summary.trend,
-            tokens_per_s=window.tokens / seconds,
-            train_s=progress.train_s,
-            start_overhead_s=progress.start_overhead_s,
-            eval=evaluation,
-        )
-
     def _lost(self, which: str) -> Outcome:
         """Return the outcome of a trial whose numbers are no longer finite."""
         if 0 < self.progress.overflow_steps == self.progress.steps:
@@ -279,17 +249,4 @@ class _Run:
         return self._outcome("diverged", f"{told} ({self.progress.steps:,} steps)")
 
     def _outcome(self, status: Status, reason: str) -> Outcome:
-        progress = self.progress
-        return Outcome(
-            trial=self.trial,
-            status=status,
-            reason=reason,
-            tokens_seen=progress.tokens_seen,
-            steps=progress.steps,
-            overflow_steps=progress.overflow_steps,
-            eval_nll=progress.eval_nll,
-            eval_nll_stderr=progress.eval_nll_stderr,
-            train_s=progress.train_s,
-            start_overhead_s=progress.start_overhead_s,
-            checkpoint=None,
-        )
+        return self.progress.outcome(self.trial, status, reason)

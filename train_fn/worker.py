@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import ray
+import ray.train
 import torch
 import torch.distributed as dist
 
@@ -17,6 +18,7 @@ from train_fn.assignment import Assignment, Failure, Message, Refusal
 from train_fn.before import evaluate_base
 from train_fn.checkpoint_files import remove_all
 from train_fn.config import ModelConfig
+from train_fn.departure import Departure
 from train_fn.errors import InputError
 from train_fn.heartbeat import Pulse, beating
 from train_fn.loop import train
@@ -98,6 +100,12 @@ def _train_one(mailbox: Any, assignment: Assignment, kept: _Kept, pulse: Pulse) 
     def emit(report: Report) -> bool:
         return send(report)
 
+    def departing() -> Departure | None:
+        departure = _announced()
+        if is_first and departure is not None:
+            send(departure)
+        return departure
+
     is_first = dist.get_rank() == 0
     workspace = Path(assignment.workspace)
     pulse.at(0, None)
@@ -118,6 +126,7 @@ def _train_one(mailbox: Any, assignment: Assignment, kept: _Kept, pulse: Pulse) 
             assignment.assigned_at,
             assignment.skip,
             pulse.at,
+            departing,
         )
         if is_first and outcome is None and not ray.get(mailbox.is_closed.remote()):
             remove_all(workspace)  # stopped for good; with its slot it would be taken up again
@@ -135,6 +144,14 @@ def _train_one(mailbox: Any, assignment: Assignment, kept: _Kept, pulse: Pulse) 
     pulse.at(0, None)
     if is_first and outcome is not None:
         send(outcome)
+
+
+def _announced() -> Departure | None:
+    """Ask Ray whether a machine of this group will be taken away; all ranks meet here and agree."""
+    info = ray.train.get_preemption_info()
+    if info is None:
+        return None
+    return Departure(None if info.deadline_ms is None else info.deadline_ms / 1000)
 
 
 def _failure(workspace: Path, error: Exception, pulse: Pulse) -> Failure:

@@ -21,4 +21,4 @@ def test_the_nodes_of_a_running_ray_are_seen() -> None:
     assert not cluster.local
     assert (node.cpus, node.gpus, node.gpu_memory_gib) == (3, 2, None)
     assert node.memory_gib > 0.1
-    assert place(ResourcesConfig(gpus_per_rank=1), cluster, None).by_devices == 2
+    assert place(ResourcesConfig(gpus_per_rank=1), cluster.nodes, None).by_devices == 2

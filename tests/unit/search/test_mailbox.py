@@ -1,13 +1,17 @@
 import asyncio
 from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
 
 import pytest
 
+from search import mailbox
 from search.faults import MAX_ATTEMPTS, Retry
 from search.mailbox import Mailbox
 from search.watch import Hang
 from train_fn.assignment import Assignment, Failure
 from train_fn.config import RunConfig, TrainConfig
+from train_fn.departure import Departure
 from train_fn.heartbeat import BEAT_S, Beat
 from train_fn.report import Evaluation, Outcome, Report
 
@@ -138,6 +142,92 @@ def test_a_group_that_was_taken_down_without_an_error_is_not_held_against_its_tr
         return causes
 
     assert set(asyncio.run(story())) == {"lost"}
+
+
+def test_fifteen_lost_machines_in_a_row_do_not_fail_a_trial() -> None:
+    async def story() -> list[str]:
+        box = Mailbox()
+        await box.submit(assignment(1))
+        causes = []
+        for _ in range(15):
+            await box.join()
+            assert await box.next_trial(0.01) == assignment(1)
+            await box.lost({0: "The actor died because its node has died."})
+            retry = await box.take()
+            assert isinstance(retry, Retry)
+            causes.append(retry.cause)
+        return causes
+
+    assert asyncio.run(story()) == ["lost"] * 15
+
+
+def test_an_announced_departure_is_told_with_its_time_and_the_checkpoint_whatever_else_broke(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "checkpoints" / "tokens-000000012345").mkdir(parents=True)
+    deadline = datetime(2026, 11, 24, 17, 5).timestamp()
+
+    async def story() -> Retry:
+        box = Mailbox()
+        await box.submit(replace(assignment(1), workspace=str(tmp_path)))
+        await box.join()
+        await box.next_trial(0.01)
+        assert await box.report(1, Departure(deadline))
+        broken = Failure(1, ("RuntimeError",), "RuntimeError: Connection closed by peer", 3, 24)
+        await box.report(1, broken)
+        await box.lost({0: "SIGKILL", 1: "RuntimeError"})
+        retry = await box.take()
+        assert isinstance(retry, Retry)
+        await box.join()
+        await box.next_trial(0.01)
+        await box.join()
+        later = await box.take()
+        assert isinstance(later, Retry)
+        assert later.told == "its worker group was taken down; tried again", "that machine is behind"
+        return retry
+
+    retry = asyncio.run(story())
+    assert retry.cause == "lost"
+    assert retry.told == "machine to be taken away at 17:05; checkpoint at 12,345 tokens; tried again"
+
+
+def test_a_group_that_waits_in_vain_makes_room_and_its_last_beats_accuse_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def story() -> bool:
+        box = Mailbox()
+        await box.join()
+        await box.beat(Beat(0, 4242, "node", 3, 0, None))
+        assert await box.next_trial(0.01) == "wait"
+        monkeypatch.setattr(mailbox, "REST_S", 0.0)
+        assert await box.next_trial(0.01) == "close"
+        await box.beat(Beat(0, 4242, "node", 3, 0, None))
+        assert not box._ranks
+        asked = asyncio.ensure_future(box.awaits_group())
+        await asyncio.sleep(0.01)
+        assert not asked.done()
+        await box.submit(assignment(1))
+        assert await box.next_trial(0.01) == assignment(1), "a group with a trial does not rest"
+        return await asked
+
+    assert asyncio.run(story())
+
+
+def test_silence_of_a_machine_that_is_gone_is_no_hang() -> None:
+    async def story() -> Retry:
+        box = Mailbox(lambda nodes: "far" in nodes)
+        await box.submit(assignment(1))
+        await box.join()
+        await box.next_trial(0.01)
+        await box.beat(Beat(0, 4242, "far", 3, 7, 56))
+        box._ranks[0] = replace(box._ranks[0], alive=box._ranks[0].alive - 1e6)
+        assert await box.hang() is not None
+        await box.join()
+        retry = await box.take()
+        assert isinstance(retry, Retry)
+        return retry
+
+    assert asyncio.run(story()).cause == "lost"
 
 
 def test_a_rank_that_hangs_before_it_asked_for_the_trial_is_found_and_no_fault_of_the_trial() -> None:

@@ -84,12 +84,23 @@ def test_the_cluster_plan_needs_neither_network_nor_gpu(
     assert 30 < result.model.memory.total_gib < 48, "the logbook ran it on four cards of 48 GB"
 
 
-def test_slots_that_only_actors_keep_out_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slot_may_take_all_of_a_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(draft.shutil, "disk_usage", lambda path: shutil_usage(4_000))
     full = Cluster((Node(16, 4, 512, 80, "a"), Node(16, 4, 512, 80, "b")), local=False)
-    result = plan(exp4.experiment("cluster"), tmp_path, full, mean_example_tokens=100.0)
-    assert result.slots == 1
-    assert any("1 more would fit" in note for note in result.notes)
+    assert plan(exp4.experiment("cluster"), tmp_path, full, mean_example_tokens=100.0).slots == 2
+
+
+def test_a_cluster_that_has_to_grow_first_is_planned_as_it_may_become(
+    laptop: Experiment, tmp_path: Path
+) -> None:
+    head, worker = Node(0, 0, 8, None, "head", is_head=True), Node(3, 0, 0, None, "worker")
+    assert plan(laptop, tmp_path, Cluster((head,), False, (worker, worker))).slots == 6
+    with pytest.raises(InputError, match=r"resources.cpus_per_rank = 4 needs 4 CPUs .* larger nodes"):
+        plan(
+            replace_all(laptop, {"resources.cpus_per_rank": 4.0}),
+            tmp_path,
+            Cluster((head,), False, (worker,)),
+        )
 
 
 def shutil_usage(free_gib: float) -> Any:

@@ -45,6 +45,30 @@ def test_a_trial_that_fails_last_is_tried_again(tmp_path: Path) -> None:
     assert again["trial"] != first["trial"]
 
 
+def test_trials_are_handed_out_to_as_many_slots_as_there_are_and_it_says_how_many_it_could_use(
+    tmp_path: Path,
+) -> None:
+    slots, wanted = [1], list[int]()
+
+    def capacity(wants: int) -> int:
+        wanted.append(wants)
+        return slots[0]
+
+    searcher = StudySearcher(Study.open(EXPERIMENT, tmp_path), 3, list, capacity=capacity)
+    assert isinstance(searcher.suggest("a"), dict)
+    assert searcher.suggest("b") is None, "one slot, one trial"
+    slots[0] = 2
+    assert isinstance(searcher.suggest("b"), dict), "a machine came"
+    slots[0] = 1
+    assert searcher.suggest("c") is None, "a machine went"
+    searcher.on_trial_complete("a")
+    assert searcher.suggest("c") is None, "the trial that lost its machine needs the slot"
+    searcher.on_trial_complete("b")
+    assert isinstance(searcher.suggest("c"), dict)
+    assert searcher.suggest("d") is None
+    assert wanted == [3, 3, 3, 3, 2, 1, 1]
+
+
 REPEATS = [Repeat(confirms, seed) for seed in (1, 2) for confirms in (1, 0)]
 
 

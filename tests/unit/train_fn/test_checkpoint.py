@@ -14,6 +14,7 @@ from tests.toys import toy_base, toy_prepared, toy_train_config
 from tests.unit.train_fn.test_checkpoint_writer import files_of_at_most
 from train_fn.checkpoint import _on_host
 from train_fn.checkpoint_files import MANIFEST, complete_folders, digest_on_disk, partial_folder, tokens_of
+from train_fn.departure import Departure
 from train_fn.errors import InputError
 from train_fn.loop import train
 from train_fn.report import Outcome, Report
@@ -139,6 +140,30 @@ def test_a_short_trial_without_rungs_writes_no_checkpoint_and_a_bound_of_seconds
 
     assert not seen_at_the_end(10.0)
     assert seen_at_the_end(1e-6)
+
+
+def test_a_departure_saves_the_trial_at_the_border_where_it_is_told_and_changes_no_number(
+    tmp_path: Path,
+) -> None:
+    figures, seen = [], list[int]()
+    for told in (None, Departure(None)):
+        folder, reports = tmp_path / str(told), list[Report]()
+
+        def emit(report: Report, folder: Path = folder, reports: list[Report] = reports) -> bool:
+            reports.append(report)
+            seen.extend(tokens_of(kept) for kept in complete_folders(folder))
+            return True
+
+        def departing(told: Departure | None = told, reports: list[Report] = reports) -> Departure | None:
+            return told if len(reports) >= 2 else None
+
+        config = toy_train_config(run__eval_at_tokens=())
+        toys = toy_prepared(), toy_base()
+        outcome = train(config, 0, *toys, folder, emit, time.time(), departing=departing)
+        assert outcome is not None
+        figures.append(([r.points for r in reports], outcome.eval_nll))
+    assert figures[0] == figures[1]
+    assert set(seen) == {reports[1].tokens_seen}, "once, and whole before the next window ends"
 
 
 def test_a_full_disk_ends_the_trial_in_one_line_and_it_goes_on_when_there_is_room(
