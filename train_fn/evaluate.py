@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import os
 import time
 from pathlib import Path
@@ -16,7 +17,10 @@ from train_fn.loss import PackedLoss, inputs_on
 from train_fn.model import BaseModel, fresh_model
 from train_fn.precision import DTYPES, Chosen
 from train_fn.ratio import ratio_estimate
-from train_fn.report import Evaluation, evaluation_from_json
+from train_fn.report import Evaluation
+from train_fn.typed import from_plain, load_json
+
+logger = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -91,7 +95,10 @@ def baseline(
     """
     file = cache_dir / f"baseline-{base.key}-{data_key}-{precision}.json"
     if file.exists():
-        return evaluation_from_json(json.loads(file.read_text()))
+        try:
+            return from_plain(Evaluation, load_json(file.read_bytes()))
+        except (OSError, ValueError) as error:
+            logger.warning("%s is damaged (%s): the base model is evaluated anew", file, error)
     plain = dataclasses.replace(config, model=dataclasses.replace(config.model, lora=LoraConfig()))
     module = PackedLoss(fresh_model(base, plain, DTYPES[precision], device))
     result = evaluate(module, examples, config.engine.max_tokens_per_micro_batch, device, shared=False)

@@ -36,3 +36,17 @@ def test_baseline_is_kept_and_ignores_lora(tmp_path: Path) -> None:
     assert again.seconds == 123.0
     assert again.example_nll == first.example_nll
     assert baseline(base, config, EXAMPLES, "other data", "fp32", CPU, tmp_path).seconds != 123.0
+
+
+@pytest.mark.parametrize("left", ["", '{"nll": 2', '{"nll": "low"}', "[]"])
+def test_a_damaged_baseline_is_measured_anew(
+    tmp_path: Path, left: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    base, config = toy_base(), toy_train_config()
+    first = baseline(base, config, EXAMPLES, "data", "fp32", CPU, tmp_path)
+    (file,) = tmp_path.iterdir()
+    file.write_text(left)
+    again = baseline(base, config, EXAMPLES, "data", "fp32", CPU, tmp_path)
+    assert again.example_nll == first.example_nll
+    assert "the base model is evaluated anew" in caplog.text
+    assert baseline(base, config, EXAMPLES, "data", "fp32", CPU, tmp_path) == again
