@@ -23,12 +23,14 @@ def statuses(events: list[Event]) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("ranks", [1, 2])
 def test_a_trial_whose_machine_is_to_be_taken_away_goes_on_elsewhere_from_where_it_was(
-    own_dialogues: Path, tmp_path: Path
+    ranks: int, own_dialogues: Path, tmp_path: Path
 ) -> None:
+    own = (f"data.sources={own_dialogues}", "resources.span_nodes=true", f"resources.ranks_per_slot={ranks}")
     with machines() as cluster:
-        taken = add(cluster)
-        with searching(cluster, tmp_path / "runs", f"data.sources={own_dialogues}", *ONE_TRIAL) as search:
+        taken, *_ = [add(cluster) for _ in range(ranks)]
+        with searching(cluster, tmp_path / "runs", *own, *ONE_TRIAL) as search:
             search.wait_until(lambda: len(search.tokens(0)) >= 3)
             add(cluster)
             announced_at = search.tokens(0)[-1]
