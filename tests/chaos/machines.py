@@ -74,7 +74,7 @@ class Search:
 
 @contextmanager
 def searching(cluster: Cluster, storage: Path, *settings: str) -> Iterator[Search]:
-    """Run a search of full trials within the block; whatever is left of it then is killed."""
+    """Run a search that seldom halves within the block; whatever is left of it then is killed."""
     search = Search(cluster, storage, ("halving.eta=1000", "data.clean.near_duplicates=false", *settings))
     try:
         yield search

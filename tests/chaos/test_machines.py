@@ -86,7 +86,7 @@ def test_slots_grow_and_shrink_with_the_cluster_and_lose_no_trial(
             events = search.events()
     assert sorted(event.trial for event in events if isinstance(event, TrialStarted)) == list(range(8))
     assert len(statuses(events)) == 8
-    assert set(statuses(events)) <= {"finished", "diverged"}
+    assert set(statuses(events)) <= {"finished", "halved", "diverged"}
     assert {event.cause for event in events if isinstance(event, Retried)} == {"lost"}
 
 
