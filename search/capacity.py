@@ -6,15 +6,12 @@ from collections.abc import Callable
 from search.cluster import ray_cluster
 from search.placement import HostMemory, place
 from spaces.experiment import ResourcesConfig
+from spaces.words import count_text
 
 Capacity = Callable[[int], int]
 """Told how many trials could run at the same time, answers how many slots there are for them now."""
 
 logger = logging.getLogger(__name__)
-
-
-def ask_nobody(slots: int) -> None:
-    """Let a cluster without an autoscaler be as it is."""
 
 
 def fixed(slots: int) -> Capacity:
@@ -33,7 +30,8 @@ def following(
         most: Slots that the search uses at most.
         ask: Told how many slots the autoscaler should make room for, whenever that changes.
     """
-    asked, seen = 0, most
+    asked = 0
+    seen: int | None = None
 
     def capacity(wanted: int) -> int:
         nonlocal asked, seen
@@ -41,10 +39,10 @@ def following(
             asked = min(wanted, most)
             ask(asked)
         slots = min(most, place(resources, ray_cluster().nodes, memory).by_memory)
-        if slots != seen:
-            seen = slots
-            waits = "" if slots else "; trials wait for machines"
-            logger.warning("the cluster holds %d of at most %d slots now%s", slots, most, waits)
+        if seen is not None and slots != seen:
+            waits = "" if slots else ": trials wait for machines"
+            logger.warning("the cluster holds %s now%s", count_text(slots, "slot"), waits)
+        seen = slots
         return slots
 
     return capacity

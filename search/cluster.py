@@ -58,6 +58,14 @@ class Cluster:
         """Every machine that a slot may ever get, some of them perhaps named twice."""
         return (*self.nodes, *self.addable)
 
+    @property
+    def told(self) -> str:
+        """Say what it is: `Ray cluster of 3 nodes`."""
+        if self.local:
+            return "this machine"
+        grows = f", up to {len(self.addable)} and the head" if self.addable else ""
+        return f"Ray cluster of {len(self.nodes)} nodes{grows}"
+
 
 def find_address(given: str) -> str:
     """Return the address of the Ray cluster to use, empty when the command starts its own.

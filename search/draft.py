@@ -62,7 +62,9 @@ class Plan:
     """What trials take of a node's memory; None when the model's sizes are unknown."""
     placement: Placement
     slots: int
-    """At most, at the same time."""
+    """On the machines that are known: those there are, and what an autoscaler may add."""
+    most_slots: int
+    """On however many machines join the cluster while the search runs."""
     data: DataSize
     steps: tuple[BatchSteps, ...]
     tokens: Tokens
@@ -109,6 +111,7 @@ def draft(
         host_memory=host,
         placement=placement,
         slots=slots,
+        most_slots=slots if cluster.local else experiment.resources.slots or at_once,
         data=data,
         steps=batch_steps(experiment, data, rungs),
         tokens=tokens,

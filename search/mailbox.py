@@ -151,11 +151,10 @@ class Mailbox:
             told = hang_told(self._ranks, time.monotonic(), limit_s)
             if told:
                 self._hang_seen = True
-                gone = self._machine_gone([one.beat.node for one in self._ranks.values()])
-                cause: Cause = "lost" if gone else "hang"
-                self._evidence.append(
-                    self._fault_from_outside(cause, "its machine is gone" if gone else told)
-                )
+                cause: Cause = "hang"
+                if self._machine_gone([one.beat.node for one in self._ranks.values()]):
+                    cause, told = "lost", "a machine of its worker group is gone"
+                self._evidence.append(self._fault_from_outside(cause, told))
                 return Hang(tuple(one.beat for one in self._ranks.values()), self._assignment.workspace)
         return None
 
@@ -167,14 +166,15 @@ class Mailbox:
         """
         async with self._changed:
             if self._taken and not self._over:
+                assert self._assignment is not None
+                if self._departure is not None:
+                    kept = newest_tokens(Path(self._assignment.workspace))
+                    leaving = departure_told(self._departure, kept)
+                    self._evidence.insert(0, self._fault_from_outside("lost", leaving))
                 killed = oom_kills() > self._oom_kills
                 for rank in deaths.keys() - self._spoke:
                     cause = cause_of_loss(deaths[rank], killed)
                     self._evidence.append(self._fault_from_outside(cause, f"rank {rank} died ({cause})"))
-                if self._departure is not None:
-                    kept = newest_tokens(Path(self._assignment.workspace)) if self._assignment else None
-                    leaving = departure_told(self._departure, kept)
-                    self._evidence.append(self._fault_from_outside("lost", leaving))
                 # Ray Train takes a group without an error down when its machines are about to be taken away.
                 unseen = self._fault_from_outside("lost", "its worker group was taken down")
                 self._decide(explaining(self._evidence or [unseen]))

@@ -163,12 +163,11 @@ def _what(plan: Plan) -> Iterator[tuple[str, str]]:
     yield "data", data
     length = plan.data.mean_example_tokens or float(base.data.max_example_tokens)
     yield "tokens per example", f"{length:,.0f}: {plan.data.words}"
-    grows = f" (at most {len(plan.cluster.addable)} and the head)" if plan.cluster.addable else ""
-    where = "this machine" if plan.cluster.local else f"Ray cluster of {len(nodes)} nodes{grows}"
     cpus, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
     memory = sum(node.memory_gib for node in nodes)
     named = next((f" ({node.gpu_name})" for node in nodes if node.gpu_name), "")
-    yield "on", f"{where}: {_count(cpus, 'CPU')}, {_count(gpus, 'GPU')}{named}, {memory:,.1f} GiB of memory"
+    has = f"{_count(cpus, 'CPU')}, {_count(gpus, 'GPU')}{named}, {memory:,.1f} GiB of memory"
+    yield "on", f"{plan.cluster.told}: {has}"
     yield "storage", plan.storage
 
 

@@ -6,12 +6,11 @@ import socket
 import sys
 from contextlib import closing
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from search import tracking_uri
 from search.autoscaler import addable_nodes, request_slots
-from search.capacity import Capacity, ask_nobody, fixed, following
+from search.capacity import Capacity, fixed, following
 from search.cli import EXIT_INTERRUPTED, EXIT_RAY_LOST
 from search.cluster import Cluster, local_machine, ray_cluster
 from search.code_version import code_version
@@ -123,7 +122,7 @@ def _run(
                 cache=(storage / "cache").resolve(),
                 code=code,
                 code_change_allowed=changed,
-                slots=plan.slots,
+                slots=plan.most_slots,
                 capacity=_capacity(plan),
                 needed_gib=needed_gib(plan.model.disk if plan.model else None, plan.slots),
             )
@@ -175,9 +174,12 @@ def _capacity(plan: Plan) -> Capacity:
     if plan.cluster.local:
         return fixed(plan.slots)
     resources = plan.experiment.resources
-    grows = bool(plan.cluster.addable)
-    ask = partial(request_slots, resources) if grows else ask_nobody
-    return following(resources, plan.host_memory, plan.slots, ask)
+
+    def ask(slots: int) -> None:
+        if plan.cluster.addable:
+            request_slots(resources, min(slots, plan.slots))
+
+    return following(resources, plan.host_memory, plan.most_slots, ask)
 
 
 def _plan_line(plan: Plan) -> str:

@@ -2,6 +2,10 @@
 
 Starting a process group, importing the libraries and loading data and weights takes tens of seconds;
 training a small trial takes two. So the worker group is started once per slot and trials are handed to it.
+
+The actor of a slot, its mailbox and the controller that Ray Train puts beside whoever starts it run on the
+command's machine and take no CPU; only ranks run elsewhere, so a machine that is lost takes only ranks with
+it. They are started where there is room again, and take the trial up from its last checkpoint.
 """
 
 import itertools

@@ -23,12 +23,14 @@ def statuses(events: list[Event]) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("ranks", [1, 2])
 def test_a_trial_whose_machine_is_to_be_taken_away_goes_on_elsewhere_from_where_it_was(
-    own_dialogues: Path, tmp_path: Path
+    ranks: int, own_dialogues: Path, tmp_path: Path
 ) -> None:
+    own = (f"data.sources={own_dialogues}", "resources.span_nodes=true", f"resources.ranks_per_slot={ranks}")
     with machines() as cluster:
-        taken = add(cluster)
-        with searching(cluster, tmp_path / "runs", f"data.sources={own_dialogues}", *ONE_TRIAL) as search:
+        taken, *_ = [add(cluster) for _ in range(ranks)]
+        with searching(cluster, tmp_path / "runs", *own, *ONE_TRIAL) as search:
             search.wait_until(lambda: len(search.tokens(0)) >= 3)
             add(cluster)
             announced_at = search.tokens(0)[-1]
@@ -71,7 +73,7 @@ def test_a_trial_whose_machine_vanishes_goes_on_when_there_is_another(
 def test_slots_grow_and_shrink_with_the_cluster_and_lose_no_trial(
     own_dialogues: Path, tmp_path: Path
 ) -> None:
-    settings = (f"data.sources={own_dialogues}", "budget.trials=6", "run.max_tokens=60000")
+    settings = (f"data.sources={own_dialogues}", "budget.trials=8", "run.max_tokens=90000")
     with machines() as cluster:
         first = add(cluster)
         with searching(cluster, tmp_path / "runs", *settings) as search:
@@ -82,8 +84,9 @@ def test_slots_grow_and_shrink_with_the_cluster_and_lose_no_trial(
             cluster.remove_node(first, allow_graceful=False)
             search.end()
             events = search.events()
-    assert sorted(event.trial for event in events if isinstance(event, TrialStarted)) == list(range(6))
-    assert statuses(events) == ["finished"] * 6
+    assert sorted(event.trial for event in events if isinstance(event, TrialStarted)) == list(range(8))
+    assert len(statuses(events)) == 8
+    assert set(statuses(events)) <= {"finished", "halved", "diverged"}
     assert {event.cause for event in events if isinstance(event, Retried)} == {"lost"}
 
 

@@ -11,7 +11,12 @@ from spaces.experiment import ResourcesConfig
 @pytest.mark.slow
 def test_the_nodes_of_a_running_ray_are_seen() -> None:
     ray.init(
-        num_cpus=3, num_gpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=80 * 2**20
+        "local",
+        num_cpus=3,
+        num_gpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        object_store_memory=80 * 2**20,
     )
     try:
         cluster = ray_cluster()

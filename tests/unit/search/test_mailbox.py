@@ -175,7 +175,7 @@ def test_an_announced_departure_is_told_with_its_time_and_the_checkpoint_whateve
         assert await box.report(1, Departure(deadline))
         broken = Failure(1, ("RuntimeError",), "RuntimeError: Connection closed by peer", 3, 24)
         await box.report(1, broken)
-        await box.lost({0: "SIGKILL", 1: "RuntimeError"})
+        await box.lost({0: "The actor died because its node has died.", 1: "RuntimeError"})
         retry = await box.take()
         assert isinstance(retry, Retry)
         await box.join()
