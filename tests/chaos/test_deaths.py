@@ -6,9 +6,9 @@ import time
 
 import pytest
 import ray
-from ray.cluster_utils import Cluster
 
 from search.faults import Cause, cause_of_loss
+from tests.chaos.machines import add, machines
 
 
 class Worker:
@@ -22,19 +22,18 @@ class Worker:
 @pytest.mark.slow  # a machine counts as dead after several seconds
 @pytest.mark.parametrize("cause", ["died", "lost"])
 def test_a_dead_process_is_told_from_a_dead_machine(cause: Cause) -> None:
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    try:
+    with machines() as cluster:
         ray.init(address=cluster.address, log_to_driver=False)
-        machine = cluster.add_node(num_cpus=1, resources={"there": 1})
-        worker = ray.remote(resources={"there": 1})(Worker).remote()
-        pid, answer = ray.get(worker.pid.remote()), worker.sleep.remote()
-        if cause == "lost":
-            cluster.remove_node(machine, allow_graceful=False)
-        else:
-            os.kill(pid, signal.SIGKILL)
-        with pytest.raises(ray.exceptions.RayActorError) as death:
-            ray.get(answer, timeout=120)
-        assert cause_of_loss(str(death.value), False) == cause
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
+        try:
+            machine = add(cluster)
+            worker = ray.remote(num_cpus=1)(Worker).remote()
+            pid, answer = ray.get(worker.pid.remote()), worker.sleep.remote()
+            if cause == "lost":
+                cluster.remove_node(machine, allow_graceful=False)
+            else:
+                os.kill(pid, signal.SIGKILL)
+            with pytest.raises(ray.exceptions.RayActorError) as death:
+                ray.get(answer, timeout=120)
+            assert cause_of_loss(str(death.value), False) == cause
+        finally:
+            ray.shutdown()
