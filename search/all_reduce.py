@@ -39,12 +39,12 @@ def backend_of(resources: ResourcesConfig) -> str:
     return "nccl" if resources.gpus_per_rank else "gloo"
 
 
-def measure(resources: ResourcesConfig, node: str, folder: Path) -> tuple[Bandwidth, ...]:
-    """Start the ranks of one slot on a node and let them add up tensors. Ray must be connected.
+def measure(resources: ResourcesConfig, node: str | None, folder: Path) -> tuple[Bandwidth, ...]:
+    """Start the ranks of one slot and let them add up tensors. Ray must be connected.
 
     Args:
         resources: Of the experiment; at least two ranks.
-        node: Address of the node as Ray names it.
+        node: Address of the node as Ray names it; None spreads the ranks over nodes.
         folder: Where Ray Train may write; all nodes see it.
 
     Raises:
@@ -53,7 +53,9 @@ def measure(resources: ResourcesConfig, node: str, folder: Path) -> tuple[Bandwi
     from ray import train
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    per_rank = {"CPU": resources.cpus_per_rank, f"node:{node}": 0.001}
+    per_rank = {"CPU": resources.cpus_per_rank}
+    if node is not None:
+        per_rank[f"node:{node}"] = 0.001
     if resources.gpus_per_rank:
         per_rank["GPU"] = resources.gpus_per_rank
     trainer = TorchTrainer(
@@ -63,10 +65,10 @@ def measure(resources: ResourcesConfig, node: str, folder: Path) -> tuple[Bandwi
             num_workers=resources.ranks_per_slot,
             use_gpu=resources.gpus_per_rank > 0,
             resources_per_worker=per_rank,
-            placement_strategy="PACK",
+            placement_strategy="PACK" if node is not None else "SPREAD",
         ),
         run_config=train.RunConfig(
-            name=f"doctor-{node}",
+            name=f"doctor-{node or 'all'}",
             storage_path=str(folder),
             failure_config=train.FailureConfig(max_failures=0, controller_failure_limit=0),
         ),

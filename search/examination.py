@@ -139,18 +139,23 @@ def _all_reduce(machines: list[Machine], cluster: Cluster, resources: ResourcesC
         return Check(
             "all-reduce", "skipped", "a slot is one rank; --set resources.ranks_per_slot=2 tries two"
         )
-    room = {node.name: ranks_on(node, resources) for node in cluster.nodes}
     found: dict[str, tuple[Bandwidth, ...]] = {}
     broken: Mapping[str, str] = {}
-    for machine in machines:
-        if room.get(machine.name, 0) < ranks:
-            continue
+    for name, address in _places(machines, cluster, resources).items():
         try:
-            found[machine.name] = measure(resources, machine.address, folder)
+            found[name] = measure(resources, address, folder)
         except Exception as error:  # noqa: BLE001 - whatever Ray Train or NCCL raises is the finding
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            broken = {machine.name: lines[-1][:300] if lines else type(error).__name__}
+            broken = {name: lines[-1][:300] if lines else type(error).__name__}
             break
     if not found and not broken:
         return Check("all-reduce", "failed", f"no node has room for the {ranks} ranks of a slot")
     return checkup.all_reduces(found, broken, ranks, backend)
+
+
+def _places(machines: list[Machine], cluster: Cluster, resources: ResourcesConfig) -> dict[str, str | None]:
+    """Return where a slot is tried: on each node that has room for one, or once over all of them."""
+    fit = {node.name: ranks_on(node, resources) for node in cluster.nodes}
+    if resources.span_nodes:
+        return {"all nodes": None} if sum(fit.values()) >= resources.ranks_per_slot else {}
+    return {one.name: one.address for one in machines if fit.get(one.name, 0) >= resources.ranks_per_slot}
