@@ -19,6 +19,7 @@ from search.placement import SLOT_CPUS, HostMemory, Placement, place
 from spaces.experiment import Experiment, ParamValue
 from spaces.space import apply
 from train_fn.config import Precision, TrainConfig
+from train_fn.working_copy import shown
 
 BATCH_PATH = "optim.effective_batch_size"
 
@@ -101,7 +102,7 @@ def draft(
     plan = Plan(
         experiment=experiment,
         cluster=cluster,
-        storage=str(storage),
+        storage=shown(storage),
         rungs=rungs,
         placement=placement,
         slots=slots,

@@ -7,6 +7,7 @@ from search.draft import BATCH_PATH, Plan, batch_sizes
 from search.placement import SLOT_CPUS, ranks_on
 from spaces.space import check_space
 from train_fn.errors import InputError
+from train_fn.working_copy import is_address
 
 MIN_EVAL_EXAMPLES = 2
 """Fewer have no standard error."""
@@ -169,6 +170,8 @@ def _rungs(plan: Plan) -> Iterator[str]:
 
 def _disk(plan: Plan) -> Iterator[str]:
     if plan.model is None or not plan.slots or plan.model.disk.expected_gib <= plan.model.disk.free_gib:
+        return
+    if is_address(plan.storage):
         return
     disk = plan.model.disk
     rule = (

@@ -38,6 +38,8 @@ class SlotSettings:
     trials_folder: str
     cache: str
     ray_folder: str
+    store: str = ""
+    """Address that the folders are a working copy of; empty for folders that all nodes share."""
 
 
 def workspace_of(trials_folder: Path, number: int) -> Path:
@@ -127,6 +129,7 @@ class Slot(tune.Trainable):  # type: ignore[misc]
             prepared=settings.prepared,
             workspace=str(workspace_of(Path(settings.trials_folder), number)),
             cache=settings.cache,
+            store=settings.store,
             assigned_at=self._free_since,
         )
         ray.get(self._mailbox.submit.remote(assignment))
@@ -162,7 +165,8 @@ class Slot(tune.Trainable):  # type: ignore[misc]
                 num_workers=resources.ranks_per_slot,
                 use_gpu=resources.gpus_per_rank > 0,
                 resources_per_worker=per_worker,
-                placement_strategy="PACK",
+                # Ranks on two nodes would not see each other's part of a checkpoint before it is on a store.
+                placement_strategy="STRICT_PACK" if self._settings.store else "PACK",
             ),
             run_config=train.RunConfig(
                 name=f"slot-{ray.get_runtime_context().get_actor_id()[:12]}-{number}",

@@ -51,6 +51,8 @@ class SearchInputs:
     slots: int
     needed_gib: float
     """Room on the disk before a trial starts."""
+    store: str = ""
+    """Address that the storage folder is a working copy of; empty for a folder that all nodes share."""
 
 
 def search(
@@ -140,6 +142,7 @@ def _fit(
         trials_folder=str(inputs.folder / TRIALS),
         cache=str(inputs.cache),
         ray_folder=str(inputs.folder / "ray"),
+        store=inputs.store,
     )
     tuner = tune.Tuner(
         tune.with_resources(
