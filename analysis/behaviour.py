@@ -22,7 +22,7 @@ from analysis.behaviour_records import (
     settings_of,
     write_listened,
 )
-from analysis.commands import prepare_environment, run_command
+from analysis.commands import add_storage, open_storage, prepare_environment, run_command
 from analysis.rank import ranked
 from analysis.records import SearchRecord
 from analysis.runs import read_search
@@ -42,11 +42,12 @@ SHOWN = 3
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
     args = _parser().parse_args(argv)
-    search = read_search(args.storage, args.experiment)
+    storage = open_storage(args.storage, [args.experiment])
+    search = read_search(storage, args.experiment)
     settings = settings_of(search)
     models = models_of(search, settings.trials, args.trials)
     prepare_environment()
-    measured = measure(search, args.storage, models, settings, print)
+    measured = measure(search, storage, models, settings, print)
     from analysis.behaviour_table import print_behaviour
     from analysis.table import make_console
 
@@ -61,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         "what they say.",
     )
     parser.add_argument("experiment", help="name of a search, for example exp4")
-    parser.add_argument("--storage", type=Path, default=Path("runs"), metavar="DIR", help="default: runs")
+    add_storage(parser)
     parser.add_argument(
         "--trials",
         type=int,

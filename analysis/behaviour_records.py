@@ -10,6 +10,7 @@ from analysis.records import SearchRecord
 from spaces.promotion import BehaviourConfig
 from train_fn.errors import InputError
 from train_fn.typed import from_plain, load_json
+from train_fn.working_copy import send_file
 
 FILE_NAME = "behaviour.json"
 VERSION = 1
@@ -139,7 +140,7 @@ def write_listened(folder: Path, listened: Listened) -> None:
     """Write what was measured; a reader finds the old file or the whole new one.
 
     Raises:
-        InputError: The file cannot be written.
+        InputError: The file cannot be written, or the store does not take it.
     """
     path = folder / FILE_NAME
     partial = path.with_name(f"{FILE_NAME}.{os.getpid()}.partial")
@@ -150,3 +151,4 @@ def write_listened(folder: Path, listened: Listened) -> None:
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise InputError(f"cannot write {path}: {error.strerror}; make room there") from error
+    send_file(path)

@@ -1,5 +1,6 @@
 """How behaviour is shown, on the terminal and on the page: rows of figures, models side by side."""
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -8,6 +9,7 @@ from analysis.behaviour_records import BASE, Behaviour, Estimate, Exchange, List
 from analysis.records import SearchRecord
 from analysis.speech import SpeechRules, leaks, repetition, speaker_of, speech_rules, word_count
 from train_fn.punctuation import is_unbalanced
+from train_fn.working_copy import shown
 
 Verdict = Literal["better", "worse", "short", "long", ""]
 Better = Literal["lower", "higher", "one", ""]
@@ -167,9 +169,9 @@ def headline(model: Behaviour) -> str:
 
 def command(search: SearchRecord, module: str) -> str:
     """Write the command of this package that goes on with a search."""
-    storage = str(search.folder.parent)
+    storage = shown(search.folder.parent)
     return f"python -m analysis.{module} {search.name}" + (
-        "" if storage == "runs" else f" --storage {storage}"
+        "" if storage == "runs" else f" --storage {shlex.quote(storage)}"
     )
 
 

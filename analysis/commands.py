@@ -1,13 +1,35 @@
 """What every command of this package shares: how it ends, and how an error looks."""
 
+import argparse
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
+from train_fn.carried import fetch_search
 from train_fn.errors import InputError
+from train_fn.working_copy import local_storage
 
 EXIT_INPUT, EXIT_INTERRUPTED = 2, 130
+
+
+def add_storage(parser: argparse.ArgumentParser) -> None:
+    """Add the argument that says where the searches are."""
+    told = "a folder, or an address such as s3://bucket/path; default: runs"
+    parser.add_argument("--storage", default="runs", metavar="DIR", help=told)
+
+
+def open_storage(storage: str, searches: Sequence[str]) -> Path:
+    """Return the folder to read searches from: the storage folder, or the working copy of an address.
+
+    Raises:
+        InputError: The address is none, or does not answer.
+    """
+    folder = local_storage(storage)
+    for name in searches:
+        fetch_search(folder / name)
+    return folder
 
 
 def prepare_environment() -> None:

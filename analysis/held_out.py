@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from analysis.records import SearchRecord
 from train_fn.errors import InputError
 from train_fn.prepared import Split, open_prepared
+from train_fn.working_copy import fetch_folder
 
 DATA = "data"
 """Folder in the storage folder that holds prepared data by its hash."""
@@ -48,9 +49,11 @@ def read_held_out(search: SearchRecord, storage: Path, seed: int = 0) -> HeldOut
         seed: Of the sample.
 
     Raises:
-        InputError: The prepared data is no longer there.
+        InputError: The prepared data is no longer there, or the store does not give it.
     """
     folder = storage / DATA / search.data_key
+    if not folder.is_dir():
+        fetch_folder(folder)
     prepared = open_prepared(folder)
     try:
         train, held_out = prepared.train, prepared.eval

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from analysis.candidate import choose_candidate, settings_of
-from analysis.commands import prepare_environment, run_command
+from analysis.commands import add_storage, open_storage, prepare_environment, run_command
 from analysis.gate import passed
 from analysis.hub import Held, Target, check_rights, check_target, look
 from analysis.mlflow_link import ENVIRONMENT
@@ -43,18 +43,19 @@ def main(argv: list[str] | None = None) -> int:
     prepare_environment()
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    search = read_search(args.storage, args.experiment)
+    storage = open_storage(args.storage, [args.experiment])
+    search = read_search(storage, args.experiment)
     if args.to:
         if args.repo or args.branch or args.rollback or args.push:
             raise InputError("--to exports into a folder; leave out --repo, --branch, --push and --rollback")
-        return export(_job(args, search), _folder_of(args.to))
+        return export(_job(args, storage, search), _folder_of(args.to))
     if not args.repo or not args.branch:
         raise InputError("a promotion needs --repo owner/name and --branch, or --to file:///folder")
     target = check_target(args.repo, args.branch)
     addresses = _addresses(search, args.no_mlflow)
     if args.rollback:
         return roll_back(search, target, args.push, addresses)
-    return promote(_job(args, search), target, args.push, addresses)
+    return promote(_job(args, storage, search), target, args.push, addresses)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -63,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Send the best trial of a search to a branch on the Hub, if it passes a gate.",
     )
     parser.add_argument("experiment", help="name of a search, for example exp4")
-    parser.add_argument("--storage", type=Path, default=Path("runs"), metavar="DIR", help="default: runs")
+    add_storage(parser)
     parser.add_argument("--repo", default="", metavar="OWNER/NAME", help="made (private) if missing")
     parser.add_argument("--branch", default="", help="made if missing")
     parser.add_argument("--push", action="store_true", help="do it; without, only say what would be done")
@@ -79,11 +80,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _job(args: argparse.Namespace, search: SearchRecord) -> Job:
+def _job(args: argparse.Namespace, storage: Path, search: SearchRecord) -> Job:
     trial = choose_candidate(search, args.trial)
     rules, sampling = settings_of(search, args.settings)
     trial_weights(search, trial)  # refuse what is gone before anything else is asked
-    return Job(args.storage, search, trial, rules, sampling, args.tag or trial.id)
+    return Job(storage, search, trial, rules, sampling, args.tag or trial.id)
 
 
 def promote(job: Job, target: Target, push: bool, addresses: list[str] | None) -> int:

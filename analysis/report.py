@@ -12,13 +12,14 @@ from pathlib import Path
 
 from analysis.answer import tell
 from analysis.behaviour_records import Listened, read_listened
-from analysis.commands import run_command
+from analysis.commands import add_storage, open_storage, run_command
 from analysis.compare import Comparison, compare
 from analysis.figures import ladder
 from analysis.rank import Answer, answer
 from analysis.records import SearchRecord
 from analysis.runs import read_search
 from train_fn.errors import InputError
+from train_fn.working_copy import send_file
 
 PAGE_NAME = "report.html"
 
@@ -29,7 +30,8 @@ def main(argv: list[str] | None = None) -> int:
     names = list(dict.fromkeys([*([args.experiment] if args.experiment else []), *args.compare]))
     if not names:
         raise InputError("no search was named; give one, for example `python -m analysis.report exp4`")
-    searches = [read_search(args.storage, name) for name in names]
+    storage = open_storage(args.storage, names)
+    searches = [read_search(storage, name) for name in names]
     for search in searches:
         _check_shown(search)
     found, comparison = answer(searches[0]), compare(searches) if len(searches) > 1 else None
@@ -46,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Say what a search found, in the terminal and as a page.",
     )
     parser.add_argument("experiment", nargs="?", help="name of a search, for example exp4")
-    parser.add_argument("--storage", type=Path, default=Path("runs"), metavar="DIR", help="default: runs")
+    add_storage(parser)
     parser.add_argument(
         "--compare", nargs="+", default=[], metavar="SEARCH", help="searches to compare by their best trials"
     )
@@ -88,6 +90,7 @@ def _make_page(
     path = args.html or search.folder / PAGE_NAME
     try:
         page.write_page(path, text)
+        send_file(path)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}; give --html another file") from error
     print(f"\npage: {path} ({len(text) / 1e6:.1f} MB)")

@@ -22,6 +22,7 @@ from train_fn.data_report import DataReport, read_report
 from train_fn.errors import InputError
 from train_fn.report import Evaluation, Outcome, Report
 from train_fn.typed import from_plain, load_json
+from train_fn.working_copy import shown
 
 LEDGER_NAME = "events.jsonl"
 DATA_REPORT_NAME = "data_report.json"
@@ -39,7 +40,7 @@ def read_search(storage: Path, name: str) -> SearchRecord:
         there = sorted(path.parent.name for path in storage.glob(f"*/{LEDGER_NAME}"))
         known = f"it holds {', '.join(there)}" if there else "it holds none"
         fix = f"{known}; run `python -m search.run {name}`, or give --storage the folder it was run with"
-        raise InputError(f"no search {name!r} in {str(storage)!r}; {fix}")
+        raise InputError(f"no search {name!r} in {shown(storage)!r}; {fix}")
     reading = _Reading(name)
     for number, event in _events(ledger):
         try:

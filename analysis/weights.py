@@ -6,6 +6,7 @@ from pathlib import Path
 from analysis.records import SearchRecord, TrialRecord
 from train_fn.bundled_path import bundled_folder
 from train_fn.errors import InputError
+from train_fn.working_copy import fetch_folder, is_address
 
 WHOLE = 2**28
 """Bytes of a file that is read to be known."""
@@ -15,9 +16,10 @@ def trial_weights(search: SearchRecord, trial: TrialRecord) -> Path:
     """Return the folder with the weights of a finished trial, as `transformers` loads it.
 
     The storage folder may have moved since the ledger was written, so its own place for them comes first.
+    Weights on a store are fetched into it.
 
     Raises:
-        InputError: The trial kept no weights, or they are gone.
+        InputError: The trial kept no weights, they are gone, or the store does not give them.
     """
     if trial.checkpoint is None:
         raise InputError(
@@ -25,6 +27,8 @@ def trial_weights(search: SearchRecord, trial: TrialRecord) -> Path:
         )
     said = Path(trial.checkpoint)
     usual = search.folder / "trials" / f"{trial.number:04d}" / "weights"
+    if is_address(trial.checkpoint):
+        fetch_folder(usual)
     for folder in (usual, search.folder / said, said):
         if (folder / "config.json").is_file():
             return folder

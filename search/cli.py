@@ -6,7 +6,6 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 from search import tracking_uri
 from search.cluster import find_address, local_machine
@@ -33,7 +32,10 @@ def experiment_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--profile", choices=("cluster", "laptop"), help="what to run on; default: what is there"
     )
-    parser.add_argument("--storage", type=Path, default=Path("runs"), metavar="DIR", help="default: runs")
+    parser.add_argument(
+        "--storage", default="runs", metavar="DIR",
+        help="a folder, or an address such as s3://bucket/path; default: runs",
+    )  # fmt: skip
     parser.add_argument(
         "--address", default="", help="address of a running Ray cluster; default: RAY_ADDRESS"
     )

@@ -8,9 +8,10 @@ from typing import Any
 from search.cli import Say, experiment_parser, prepare_environment, resolve, run_command
 from train_fn.config import TrainConfig
 from train_fn.data_report import MAX_SHOWN, report_lines
-from train_fn.prepare import prepare
-from train_fn.prepared import Prepared
+from train_fn.prepare import data_key, prepare
+from train_fn.prepared import Prepared, open_prepared
 from train_fn.tokenizer import load_tokenizer, tokenizer_key
+from train_fn.working_copy import fetch_folder, is_on_store, local_storage, place_of, send_folder
 
 
 def prepared_data(config: TrainConfig, storage: Path, say: Say = lambda line: None) -> Prepared:
@@ -31,7 +32,15 @@ def prepared_data(config: TrainConfig, storage: Path, say: Say = lambda line: No
         say("data: reading, cleaning and tokenising it once; later commands find it prepared")
         return load_tokenizer(model.path, model.gguf_file)
 
-    return prepare(config.data, load, key, storage / "data")
+    cache = storage / "data"
+    if place_of(storage / "data") is None:
+        return prepare(config.data, load, key, cache)
+    folder = cache / data_key(config.data, key, cache)
+    if folder.is_dir() or not fetch_folder(folder):
+        prepare(config.data, load, key, cache)
+    if not is_on_store(folder):
+        send_folder(folder)
+    return open_prepared(folder)
 
 
 def main() -> int:
@@ -53,7 +62,7 @@ def main() -> int:
     say: Say = (lambda line: None) if args.json else print
     experiment = resolve(args, say)
     prepare_environment()
-    prepared = prepared_data(experiment.base, args.storage, say)
+    prepared = prepared_data(experiment.base, local_storage(args.storage), say)
     if args.json:
         print(json.dumps(asdict(prepared.report), indent=1, ensure_ascii=False))
         return 0

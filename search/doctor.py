@@ -9,6 +9,7 @@ from search.cluster import find_address, ray_cluster
 from search.plan import draft_plan
 from search.services import check_repo
 from spaces.words import list_text
+from train_fn.working_copy import local_storage
 
 _MARKS = {"ok": "ok", "warning": "WARNING", "failed": "FAILED", "skipped": "-"}
 
@@ -29,17 +30,18 @@ def main() -> int:
     experiment = resolve(args)
     address = find_address(args.address)
     prepare_environment(address)
-    args.storage.mkdir(parents=True, exist_ok=True)
-    uri = tracking_uri.resolve(experiment.tracking.uri, os.environ.get("MLFLOW_TRACKING_URI"), args.storage)
+    storage = local_storage(args.storage)
+    storage.mkdir(parents=True, exist_ok=True)
+    uri = tracking_uri.resolve(experiment.tracking.uri, os.environ.get("MLFLOW_TRACKING_URI"), storage)
     from search.examination import examine
     from search.local_ray import connected
 
     checks: list[Check] = []
     with connected(address):
         cluster = ray_cluster()
-        plan = draft_plan(experiment, cluster, args.storage)
+        plan = draft_plan(experiment, cluster, storage)
         checkpoint = plan.model.disk.checkpoint_gib if plan.model else None
-        for check in examine(experiment, cluster, args.storage, uri, checkpoint, args.repo):
+        for check in examine(experiment, cluster, storage, uri, checkpoint, args.repo):
             print(f"{check.name:<11} {_MARKS[check.verdict]:<8} {check.told}")
             checks.append(check)
     failed = [check.name for check in checks if check.verdict == "failed"]

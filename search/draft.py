@@ -19,6 +19,7 @@ from search.placement import HostMemory, Placement, place_at_most
 from spaces.experiment import Experiment, ParamValue
 from spaces.space import apply
 from train_fn.config import Precision, TrainConfig
+from train_fn.working_copy import shown
 
 BATCH_PATH = "optim.effective_batch_size"
 
@@ -106,7 +107,7 @@ def draft(
     plan = Plan(
         experiment=experiment,
         cluster=cluster,
-        storage=str(storage),
+        storage=shown(storage),
         rungs=rungs,
         host_memory=host,
         placement=placement,

@@ -3,35 +3,24 @@
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search import checkup
 from search.all_reduce import Bandwidth, backend_of, measure
 from search.checkup import Check, Skew
 from search.cluster import Cluster
-from search.node_probe import DiskSpeed, NodeProbe
+from search.machines import ANSWER_S, Machine, ask, living_nodes, probed
+from search.node_probe import DiskSpeed
 from search.placement import ranks_on
 from search.services import hub_check, tracking_check
 from spaces.experiment import Experiment, ResourcesConfig
+from train_fn import object_store
+from train_fn.working_copy import place_of, shown
 
-ANSWER_S = 120.0
 PINGS = 9
-
-
-@dataclass(frozen=True)
-class Machine:
-    """A living node of the cluster that is connected."""
-
-    name: str
-    address: str
-    probe: Any
-    """Handle of its `NodeProbe`."""
 
 
 def examine(
@@ -47,17 +36,17 @@ def examine(
     Args:
         experiment: Whose resources and storage are meant.
         cluster: The nodes, as `ray_cluster` lists them.
-        storage: The storage folder.
+        storage: The storage folder, or the working copy of a store.
         uri: Tracking address.
         checkpoint_gib: Size of one checkpoint; None is unknown.
         repo: `owner/name` on the Hub, or empty.
     """
     yield checkup.machines(cluster.nodes)
-    all_machines, absent = _machines()
+    all_machines, absent = probed(living_nodes())
     if absent:
         yield Check("project", "failed", f"{absent}; install the project on every node")
         return
-    facts = _ask(all_machines, lambda probe: probe.facts.remote())
+    facts = ask(all_machines, lambda probe: probe.facts.remote())
     yield checkup.versions(facts)
     yield checkup.code(facts)
     yield checkup.drivers(facts, experiment.resources.gpus_per_rank > 0)
@@ -65,37 +54,19 @@ def examine(
     folder = storage.resolve() / f".doctor-{uuid.uuid4().hex[:8]}"
     folder.mkdir(parents=True)
     try:
-        shared = _storage(all_machines, folder, storage)
+        shared = _storage(all_machines, folder, shown(storage))
         yield shared
         if shared.verdict == "ok":
-            yield _disk(all_machines, folder, checkpoint_gib, experiment.base.run.max_lost_minutes)
+            where = shown(storage) if place_of(folder) else str(folder)
+            yield _disk(all_machines, where, checkpoint_gib, experiment.base.run.max_lost_minutes)
             yield _all_reduce(all_machines, cluster, experiment.resources, folder)
     finally:
+        place = place_of(folder)
+        if place is not None:
+            object_store.remove_below(place.address, place.name)
         shutil.rmtree(folder, ignore_errors=True)  # a machine that hangs may still hold a file there
     yield tracking_check(uri)
     yield hub_check(repo)
-
-
-def _machines() -> tuple[list[Machine], str]:
-    """Start a probe on each node; second, in words, where that did not work."""
-    found = []
-    for node in (one for one in ray.nodes() if one["Alive"]):
-        there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        probe = ray.remote(num_cpus=0, scheduling_strategy=there)(NodeProbe).remote()
-        found.append(Machine(node["NodeName"], node["NodeManagerAddress"], probe))
-    for machine in found:
-        try:
-            ray.get(machine.probe.now.remote(), timeout=ANSWER_S)
-        except ray.exceptions.RayError as error:
-            lines = [line for line in str(error).splitlines() if line.strip()]
-            return [], f"{machine.name} cannot run it: {lines[-1].strip()[:300]}"
-    return found, ""
-
-
-def _ask(machines: list[Machine], question: Callable[[Any], Any]) -> dict[str, Any]:
-    """Put one question to all machines at once."""
-    answers = ray.get([question(machine.probe) for machine in machines], timeout=ANSWER_S)
-    return {machine.name: answer for machine, answer in zip(machines, answers, strict=True)}
 
 
 def _skew(machine: Machine) -> Skew:
@@ -109,24 +80,25 @@ def _skew(machine: Machine) -> Skew:
     return min(tries, key=lambda skew: skew.error_s)
 
 
-def _storage(machines: list[Machine], folder: Path, storage: Path) -> Check:
+def _storage(machines: list[Machine], folder: Path, storage: str) -> Check:
+    where = str(place_of(folder) or folder)
     names = {machine.name: f"from-{number}" for number, machine in enumerate(machines)}
     refused = {}
     for machine in machines:
-        why = ray.get(machine.probe.write.remote(str(folder), names[machine.name]), timeout=ANSWER_S)
+        why = ray.get(machine.probe.write.remote(where, names[machine.name]), timeout=ANSWER_S)
         if why:
             refused[machine.name] = why
-    unseen = _ask(machines, lambda probe: probe.unseen.remote(str(folder), list(names.values())))
+    unseen = ask(machines, lambda probe: probe.unseen.remote(where, list(names.values())))
     of_name = {file: name for name, file in names.items()}
     blind = {name: [of_name[file] for file in files] for name, files in unseen.items()}
-    return checkup.storage(str(storage), refused, blind)
+    return checkup.storage(storage, refused, blind)
 
 
-def _disk(machines: list[Machine], folder: Path, checkpoint_gib: float | None, lost: float) -> Check:
+def _disk(machines: list[Machine], where: str, checkpoint_gib: float | None, lost: float) -> Check:
     speeds: dict[str, DiskSpeed] = {}
     for number, machine in enumerate(machines):  # in turn: they share the file system
         try:
-            answer = machine.probe.disk.remote(str(folder), f"speed-{number}")
+            answer = machine.probe.disk.remote(where, f"speed-{number}")
             speeds[machine.name] = ray.get(answer, timeout=ANSWER_S)
         except ray.exceptions.RayError as error:
             return Check("disk", "failed", f"on {machine.name}: {str(error).strip().splitlines()[-1]}")

@@ -54,6 +54,11 @@ class Lock:
         self._write(asdict(owner))
         self._heart.start()
 
+    @property
+    def owner(self) -> Owner:
+        """This command."""
+        return self._owner
+
     def note_ray(self, instance: RayInstance) -> None:
         """Write down which Ray serves this command, for the one that finds it dead."""
         job = "" if instance.session else instance.job
@@ -133,13 +138,13 @@ def _previous(path: Path, file: int, host: str) -> Owner | None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise InputError(_refusal(path, read_owner(_content(file)))) from None
+        raise InputError(refusal(path, read_owner(_content(file)))) from None
     found = read_owner(_content(file))
     if found is not None and found.host != host:
         silent_s = _now_there(path) - os.fstat(file).st_mtime
         if silent_s < DEAD_AFTER_S:
             waits = f"; if it is dead, wait until it has been silent for {DEAD_AFTER_S:.0f} s"
-            raise InputError(_refusal(path, found) + waits)
+            raise InputError(refusal(path, found) + waits)
     return found
 
 
@@ -156,7 +161,8 @@ def _now_there(path: Path) -> float:
         raise _unwritable(path, error) from error
 
 
-def _refusal(path: Path, owner: Owner | None) -> str:
+def refusal(path: object, owner: Owner | None) -> str:
+    """Say in one line who runs the search of a lock, and what to do about it."""
     if owner is None:
         return f"{path} is held by a command that is just starting; wait for it, or use another --storage"
     age = seconds_text(max(0.0, time.time() - owner.since))

@@ -12,6 +12,9 @@ from pathlib import Path
 
 from search.cluster import GIB
 from search.code_version import code_version
+from train_fn import object_store
+from train_fn.errors import InputError
+from train_fn.working_copy import is_address, local_storage
 
 PACKAGES = ("ray", "torch", "transformers", "deepspeed", "datasets", "optuna", "mlflow", "huggingface_hub")
 DISK_BYTES = 64 * 2**20
@@ -55,24 +58,30 @@ class NodeProbe:
         return time.time()
 
     def write(self, folder: str, name: str) -> str:
-        """Write a small file whose content is its name; return what went wrong, empty when nothing."""
-        try:
-            (Path(folder) / name).write_text(name)
-        except OSError as error:
-            return error.strerror or str(error)
-        return ""
+        """See `write_small`."""
+        return write_small(folder, name)
 
     def unseen(self, folder: str, names: Sequence[str]) -> list[str]:
-        """List which of the files that others wrote are not here, or not whole."""
-        return [name for name in names if _content(Path(folder) / name) != name]
+        """List which of the files that others wrote are not here, or not whole.
+
+        Args:
+            folder: Of a shared file system, or an address on a store.
+            names: Of the files.
+        """
+        return [name for name in names if _content(folder, name) != name]
 
     def disk(self, folder: str, name: str) -> DiskSpeed:
         """Write a file, read it back, and remove it.
 
+        Args:
+            folder: Of a shared file system; of a store's address the working copy here is measured.
+            name: Of the file.
+
         Raises:
             OSError: There is no room, or no right to write.
         """
-        file = Path(folder) / name
+        here = local_storage(folder)
+        file = here / name
         block = os.urandom(_CHUNK)  # not to be compressed away
         try:
             began = time.monotonic()
@@ -91,8 +100,27 @@ class NodeProbe:
         finally:
             file.unlink(missing_ok=True)
         mib = DISK_BYTES / 2**20
-        free = shutil.disk_usage(folder).free / GIB
+        free = shutil.disk_usage(here).free / GIB
         return DiskSpeed(mib / (written - began), mib / (read - began_read), free)
+
+
+def write_small(folder: str, name: str) -> str:
+    """Write a small file whose content is its name; return what went wrong, empty when nothing.
+
+    Args:
+        folder: Of a file system, or an address on a store.
+        name: Of the file.
+    """
+    try:
+        if is_address(folder):
+            object_store.put(folder, name, name.encode())
+        else:
+            (Path(folder) / name).write_text(name)
+    except OSError as error:
+        return error.strerror or str(error)
+    except InputError as error:
+        return str(error)
+    return ""
 
 
 def _versions() -> dict[str, str]:
@@ -119,8 +147,11 @@ def _driver() -> str:
     return lines[0].strip() if done.returncode == 0 else "no answer"
 
 
-def _content(file: Path) -> str:
+def _content(folder: str, name: str) -> str:
+    """Return what stands in a file; empty where it cannot be read."""
     try:
-        return file.read_text()
-    except OSError:
+        if is_address(folder):
+            return (object_store.get(folder, name) or b"").decode(errors="replace")
+        return (Path(folder) / name).read_text()
+    except (OSError, InputError):
         return ""

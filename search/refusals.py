@@ -7,6 +7,7 @@ from search.draft import BATCH_PATH, Plan, batch_sizes
 from search.placement import has_kind, ranks_on
 from spaces.space import check_space
 from train_fn.errors import InputError
+from train_fn.working_copy import is_address
 
 MIN_EVAL_EXAMPLES = 2
 """Fewer have no standard error."""
@@ -19,6 +20,7 @@ def problems(plan: Plan) -> Iterator[str]:
     yield from _fit(plan)
     yield from _batches(plan)
     yield from _rungs(plan)
+    yield from _store(plan)
     yield from _disk(plan)
 
 
@@ -175,8 +177,17 @@ def _rungs(plan: Plan) -> Iterator[str]:
         yield _problem("halving.brackets", experiment.halving.brackets, rule, fix)
 
 
+def _store(plan: Plan) -> Iterator[str]:
+    """Ranks on two nodes would not see each other's part of a checkpoint before it is on the store."""
+    if is_address(plan.storage) and plan.experiment.resources.span_nodes:
+        rule = f"needs a folder that all nodes share, and --storage {plan.storage} is none"
+        yield _problem("resources.span_nodes", "true", rule, "set it to false, or give a shared folder")
+
+
 def _disk(plan: Plan) -> Iterator[str]:
     if plan.model is None or not plan.slots or plan.model.disk.expected_gib <= plan.model.disk.free_gib:
+        return
+    if is_address(plan.storage):
         return
     disk = plan.model.disk
     rule = (

@@ -1,12 +1,13 @@
 """`python -m search.run exp4`: run a search, or go on with the one in the storage folder."""
 
-import argparse
+from pathlib import Path
 
 from search.cli import experiment_parser, prepare_environment, resolve, run_command
 from search.cluster import Cluster, find_address, local_machine, ray_cluster
 from search.plan import draft_plan, refuse
 from search.plan_text import print_plan
 from spaces.space import check_space
+from train_fn.working_copy import local_storage
 
 
 def main() -> int:
@@ -29,24 +30,32 @@ def main() -> int:
     check_space(experiment)
     address = find_address(args.address)
     if args.plan:
-        plan = draft_plan(experiment, _machines(args, address), args.storage)
+        storage = local_storage(args.storage)
+        plan = draft_plan(experiment, _machines(storage, address), storage)
         print_plan(plan)
         refuse(plan)
         return 0
     prepare_environment(address)
     from search.session import run_session
 
-    return run_session(experiment, args.storage, address, args.fresh, args.allow_code_change)
+    storage = local_storage(args.storage)
+    return run_session(experiment, storage, address, args.fresh, args.allow_code_change)
 
 
-def _machines(args: argparse.Namespace, address: str) -> Cluster:
-    """Return what a plan is made for: the cluster at the address, or this machine."""
+def _machines(storage: Path, address: str) -> Cluster:
+    """Return what a plan is made for: the cluster at the address, or this machine.
+
+    Raises:
+        InputError: The nodes of the cluster do not share the storage folder.
+    """
     if not address:
         return local_machine()
     prepare_environment(address)
     from search.local_ray import connected
+    from search.shared import check_shared
 
     with connected(address):
+        check_shared(storage)
         return ray_cluster()
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from search import tracking_uri
 from search.autoscaler import addable_nodes, request_slots
 from search.capacity import Capacity, fixed, following
+from search.carrier import Carrier, carrying
 from search.cli import EXIT_INTERRUPTED, EXIT_RAY_LOST
 from search.cluster import Cluster, local_machine, ray_cluster
 from search.code_version import code_version
@@ -26,7 +27,8 @@ from search.plan import Plan, make_plan
 from search.plan_text import plan_markdown
 from search.progress import Progress
 from search.ray_watch import control_store, own_ray, watched
-from search.room import needed_gib
+from search.room import MARGIN_GIB, needed_gib
+from search.shared import check_shared
 from search.state import SearchState, replay
 from search.summary import FILE_NAME as SUMMARY
 from search.summary import closing_lines, summarise, write_summary
@@ -39,6 +41,7 @@ from train_fn.data_report import summary_line
 from train_fn.errors import InputError
 from train_fn.model_files import check_model_files
 from train_fn.prepared import Prepared
+from train_fn.working_copy import place_of, shown
 
 PLAN = "plan.md"
 DATA_REPORT = "data_report.json"
@@ -53,7 +56,8 @@ def run_session(
 
     Args:
         experiment: What to search.
-        storage: The storage folder; the search lies in a folder of its name below it.
+        storage: The storage folder, or the working copy of a store; the search lies in a folder of its name
+            below it.
         address: Of a running Ray cluster; empty starts Ray on this machine.
         fresh: Begin anew; a search that is there is moved aside, whole.
         allow_code_change: Go on although the code computes other figures than it did.
@@ -66,6 +70,11 @@ def run_session(
         InputError: The plan cannot work, or something it needs is not there.
     """
     _make_storage(storage)
+    if fresh and place_of(storage / experiment.name) is not None:
+        raise InputError(
+            f"--fresh renames the search that is there, and no store does that at once: "
+            f"--storage {shown(storage)} stays as it is; begin anew under another path"
+        )
     uri = tracking_uri.resolve(experiment.tracking.uri, os.environ.get("MLFLOW_TRACKING_URI"), storage)
     folder = storage / experiment.name
     # A supervisor stops us with SIGTERM; it deserves the same clean end as Ctrl-C.
@@ -78,8 +87,11 @@ def run_session(
         _end_what_was_left(lock.previous)
         if fresh and (aside := set_aside(storage, experiment.name)) is not None:
             print(f"the search that was here is kept: --storage {aside} opens it")
-        with closing(Ledger(folder / LEDGER)) as ledger:
-            return _run(experiment, storage, address, uri, lock, ledger, allow_code_change)
+        with (
+            carrying(storage, experiment.name, lock) as carrier,
+            closing(Ledger(folder / LEDGER)) as ledger,
+        ):
+            return _run(experiment, storage, address, uri, lock, ledger, carrier, allow_code_change)
 
 
 def _run(
@@ -89,11 +101,12 @@ def _run(
     uri: str,
     lock: Lock,
     ledger: Ledger,
+    carrier: Carrier | None,
     allow_code_change: bool,
 ) -> int:
     """Run or continue a search that no other command runs."""
     folder = storage / experiment.name
-    past = list(read_events(folder / LEDGER))
+    past, place = list(read_events(folder / LEDGER)), place_of(folder)
     prepared = prepared_data(experiment.base, storage, print)
     check_unchanged(experiment, prepared.key, past)
     tracker = Tracker(uri, experiment, folder)
@@ -109,9 +122,13 @@ def _run(
         changed = check_code(experiment.name, code, allow_code_change, past)
         plan = None if address else _plan(experiment, local_machine(), storage, prepared)
         with connected(address) as instance:
-            if lock.previous is not None and lock.previous.ray_job and address:
-                wait_for_job(lock.previous.ray_job)
-            lock.note_ray(instance)
+            locks = (lock,) if carrier is None else (lock, carrier.lock)
+            for one in locks:
+                if one.previous is not None and one.previous.ray_job and address:
+                    wait_for_job(one.previous.ray_job)
+                one.note_ray(instance)
+            if address:
+                check_shared(storage)
             if plan is None:
                 cluster = replace(ray_cluster(), addable=addable_nodes())
                 plan = _plan(experiment, cluster, storage, prepared)
@@ -124,10 +141,18 @@ def _run(
                 code_change_allowed=changed,
                 slots=plan.most_slots,
                 capacity=_capacity(plan),
-                needed_gib=needed_gib(plan.model.disk if plan.model else None, plan.slots),
+                needed_gib=_needed_here(plan, storage, address),
+                store="" if place is None else place.address,
             )
-            state = _search(experiment, inputs, ledger, tracker, instance)
+            state = _search(experiment, inputs, ledger, tracker, carrier, instance)
     return _sum_up(experiment, folder, state, tracker, uri)
+
+
+def _needed_here(plan: Plan, storage: Path, address: str) -> float:
+    """Return the room that trials need on this machine's disk: none where they run elsewhere, on a store."""
+    if address and place_of(storage / plan.experiment.name) is not None:
+        return MARGIN_GIB
+    return needed_gib(plan.model.disk if plan.model else None, plan.slots)
 
 
 def _end_what_was_left(previous: Owner | None) -> None:
@@ -193,7 +218,12 @@ def _plan_line(plan: Plan) -> str:
 
 
 def _search(
-    experiment: Experiment, inputs: SearchInputs, ledger: Ledger, tracker: Tracker, instance: RayInstance
+    experiment: Experiment,
+    inputs: SearchInputs,
+    ledger: Ledger,
+    tracker: Tracker,
+    carrier: Carrier | None,
+    instance: RayInstance,
 ) -> SearchState:
     progress = Progress(experiment)
     lost = own_ray(os.getpid()) if instance.session else control_store(instance.control_store)
@@ -201,7 +231,8 @@ def _search(
     progress.start()
     try:
         with watched(lost, lambda what: _end_without_ray(what, progress, instance)):
-            return search(experiment, inputs, ledger, (progress.update, tracker.listen))
+            listeners = (progress.update, tracker.listen, *(() if carrier is None else (carrier.listen,)))
+            return search(experiment, inputs, ledger, listeners)
     finally:
         progress.stop()
 

@@ -43,6 +43,8 @@ class SlotSettings:
     trials_folder: str
     cache: str
     ray_folder: str
+    store: str = ""
+    """Address that the folders are a working copy of; empty for folders that all nodes share."""
 
 
 def workspace_of(trials_folder: Path, number: int) -> Path:
@@ -132,6 +134,7 @@ class Slot(tune.Trainable):  # type: ignore[misc]
             prepared=settings.prepared,
             workspace=str(workspace_of(Path(settings.trials_folder), number)),
             cache=settings.cache,
+            store=settings.store,
             assigned_at=self._free_since,
         )
         ray.get(self._mailbox.submit.remote(assignment))

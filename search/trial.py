@@ -23,14 +23,16 @@ def main() -> int:
     from train_fn.loop import train
     from train_fn.model import load_base
     from train_fn.tokenizer import save_tokenizer
+    from train_fn.working_copy import local_storage
 
     started = time.time()
     config = experiment.base
-    prepared = prepared_data(config, args.storage, print)
+    storage = local_storage(args.storage)
+    prepared = prepared_data(config, storage, print)
     base = load_base(config.model)
-    before = evaluate_base(base, config, prepared, args.storage / "cache")
+    before = evaluate_base(base, config, prepared, storage / "cache")
     print(f"base model: eval NLL {before.nll:.4f} ± {before.stderr:.4f}")
-    workspace = Path(args.storage) / f"{experiment.name}-trial" / time.strftime("%Y%m%d-%H%M%S")
+    workspace = storage / f"{experiment.name}-trial" / time.strftime("%Y%m%d-%H%M%S")
     outcome = train(config, 0, prepared, base, workspace, print_report, started)
     assert outcome is not None, "nobody stops a trial that runs alone"
     remove_all(workspace)

@@ -55,6 +55,8 @@ class SearchInputs:
     """How many of them there are now."""
     needed_gib: float
     """Room on the disk before a trial starts."""
+    store: str = ""
+    """Address that the storage folder is a working copy of; empty for a folder that all nodes share."""
 
 
 def search(
@@ -142,6 +144,7 @@ def _fit(
         trials_folder=str(inputs.folder / TRIALS),
         cache=str(inputs.cache),
         ray_folder=str(inputs.folder / "ray"),
+        store=inputs.store,
     )
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(Slot, settings=settings), _beside_us()),

@@ -23,6 +23,8 @@ class Assignment:
     """Folder of what trials share: the evaluation of the base model."""
     assigned_at: float
     """Unix time at which the slot was free for this trial."""
+    store: str = ""
+    """Address that the folders are the driver's working copy of; empty for folders that all nodes share."""
     skip: tuple[int, ...] = ()
     """Places in the order of examples at which a step that is left out would begin."""
 

@@ -17,6 +17,8 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from train_fn.checkpoint_files import FileDigest, digest_on_disk, partial_folder, publish
+from train_fn.errors import InputError
+from train_fn.trial_storage import keep_checkpoint
 
 Write = Callable[[Path], object]
 """Writes one file."""
@@ -83,6 +85,8 @@ class CheckpointWriter:
         began = time.monotonic()
         try:
             self._write(tokens_seen, files)
+        except InputError as error:
+            self._problem = str(error)
         except _DISK_ERRORS as error:
             self._problem = _told(self._workspace, tokens_seen, error)
         except Exception as error:  # noqa: BLE001 - the trial must see the thread's end, whatever ended it
@@ -114,6 +118,7 @@ class CheckpointWriter:
             digests |= {name: FileDigest(**digest) for name, digest in json.loads(sign.read_text()).items()}
             sign.unlink()
         publish(self._workspace, tokens_seen, digests)
+        keep_checkpoint(self._workspace, tokens_seen)
 
 
 def _sign(folder: Path, rank: int) -> Path:

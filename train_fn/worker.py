@@ -28,6 +28,7 @@ from train_fn.prepared import Prepared, open_prepared
 from train_fn.report import Report
 from train_fn.skipped import write_skipped
 from train_fn.tokenizer import save_tokenizer
+from train_fn.trial_storage import arrive, keep_notes, keep_weights
 
 WAIT_S = 5.0
 """How long one question for the next trial stays open; the ranks meet again after each."""
@@ -110,12 +111,15 @@ def _train_one(mailbox: Any, assignment: Assignment, kept: _Kept, pulse: Pulse) 
     workspace = Path(assignment.workspace)
     pulse.at(0, None)
     try:
+        assignment = arrive(assignment)
+        workspace = Path(assignment.workspace)
         base, prepared = kept.for_trial(assignment)
         before = evaluate_base(base, assignment.config, prepared, Path(assignment.cache))
         if is_first:
             send(before)
         if is_first and assignment.skip:
             write_skipped(workspace, assignment.config, prepared, assignment.skip)
+            keep_notes(workspace)
         outcome = train(
             assignment.config,
             assignment.trial,
@@ -132,6 +136,8 @@ def _train_one(mailbox: Any, assignment: Assignment, kept: _Kept, pulse: Pulse) 
             remove_all(workspace)  # stopped for good; with its slot it would be taken up again
         if is_first and outcome is not None and outcome.checkpoint is not None:
             save_tokenizer(assignment.config.model, Path(outcome.checkpoint))
+        if is_first and outcome is not None:
+            outcome = keep_weights(workspace, outcome)
     except InputError as error:
         send(Refusal(str(error)))
         return
@@ -160,6 +166,7 @@ def _failure(workspace: Path, error: Exception, pulse: Pulse) -> Failure:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a") as file:
         file.write(f"rank {dist.get_rank()}:\n" + "".join(traceback.format_exception(error)))
+    keep_notes(workspace)
     first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
     told = f"{type(error).__name__}: {first_line} (trace in {log.parent.name}/{log.name})"
     return Failure(dist.get_rank(), tuple(kind.__name__ for kind in type(error).__mro__), told, *pulse.now)

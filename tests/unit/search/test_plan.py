@@ -21,6 +21,7 @@ from spaces.paths import replace_all
 from tests.toys import toy_config
 from train_fn.config import DataConfig, EngineConfig, ModelConfig, RunConfig, TrainConfig
 from train_fn.errors import InputError
+from train_fn.working_copy import MARKER
 
 LAPTOP = Cluster((Node(2, 0, 16, None, "laptop"),), local=True)
 GPUS = Cluster(tuple(Node(40, 8, 512, 80, f"node{n}", "NVIDIA A100") for n in range(2)), local=False)
@@ -252,6 +253,13 @@ def test_a_disk_too_small_is_refused(
     monkeypatch.setattr(draft.shutil, "disk_usage", lambda path: shutil_usage(0.0))
     with pytest.raises(InputError, match=r"--storage = '.*' has 0.0 GiB free, .*; make room"):
         plan(laptop, tmp_path)
+
+
+def test_slots_over_several_nodes_need_a_shared_folder(laptop: Experiment, tmp_path: Path) -> None:
+    (tmp_path / MARKER).write_text("s3://bucket/path")  # a working copy of it
+    spread = replace(laptop, resources=replace(laptop.resources, span_nodes=True))
+    with pytest.raises(InputError, match=r"span_nodes = true needs a folder .* s3://bucket/path is none"):
+        plan(spread, tmp_path)
 
 
 def test_the_first_problem_is_raised_and_the_others_are_counted(laptop: Experiment, tmp_path: Path) -> None:
