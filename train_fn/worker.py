@@ -26,7 +26,6 @@ from train_fn.model import BaseModel, load_base
 from train_fn.precision import trial_device
 from train_fn.prepared import Prepared, open_prepared
 from train_fn.report import Report
-from train_fn.skipped import write_skipped
 from train_fn.tokenizer import save_tokenizer
 
 WAIT_S = 5.0
@@ -114,8 +113,6 @@ def _train_one(mailbox: Any, assignment: Assignment, kept: _Kept, pulse: Pulse) 
         before = evaluate_base(base, assignment.config, prepared, Path(assignment.cache))
         if is_first:
             send(before)
-        if is_first and assignment.skip:
-            write_skipped(workspace, assignment.config, prepared, assignment.skip)
         outcome = train(
             assignment.config,
             assignment.trial,

@@ -33,7 +33,7 @@ def window_of(losses: list[float], overflowed: list[bool]) -> tuple[object, Curv
     _join_group(torch.device("cpu"))
     curve = Curve.fresh()
     steps = [
-        Step(10 * (k + 1), 0.1, 10, StepResult(torch.tensor(x), math.nan if o else 2.0, 8.0, o))
+        Step(10 * (k + 1), 0.1, 10, StepResult(torch.tensor(x), math.nan if o else 2.0, 8.0, o, False))
         for k, (x, o) in enumerate(zip(losses, overflowed, strict=True))
     ]
     return fetch_window(steps, curve), curve
