@@ -32,7 +32,9 @@ Cause = Literal["config", "out_of_memory", "unknown", "lost", "hang", "died", "c
 """Ordered by how much it explains: a rank that runs out of memory dies, and its death breaks the collectives
 of the others."""
 
-_MEMORY = re.compile(r"out of memory|can't allocate memory|running low on memory|OutOfMemoryError", re.I)
+_MEMORY = re.compile(
+    r"out of memory|can(?:'|no)t allocate memory|running low on memory|OutOfMemoryError", re.I
+)
 _COLLECTIVE = re.compile(
     r"connection (was )?(closed|reset|refused)|broken pipe|socket timeout|timed out|NCCL|gloo|watchdog", re.I
 )

@@ -104,7 +104,8 @@ def run_updates(before: SearchState, after: SearchState, event: Event, max_token
             if not is_news(before, event.report):
                 return []
             figures = tuple(report_figures(event.report, time_ms))
-            updates = [RunUpdate(event.report.trial, time_ms, figures)]
+            tags = _skipped_tags(after.trials[event.report.trial]) if event.report.nonfinite_examples else {}
+            updates = [RunUpdate(event.report.trial, time_ms, figures, tags=tags)]
             return updates + _parent(before, after, time_ms, max_tokens, ended=False)
         case Decided():
             return [RunUpdate(event.decision.trial, time_ms, tags={"rung": str(event.decision.rung)})]
@@ -195,7 +196,11 @@ def _retry_tags(trial: TrialState) -> dict[str, str]:
     causes = Counter(again.cause for again in trial.retries)
     told = ", ".join(f"{number} {cause}" for cause, number in sorted(causes.items()))
     tags = {"retries": told, "last_fault": trial.retries[-1].told[:MAX_PARAM_CHARS]}
-    return tags | ({"skipped_examples": str(trial.skipped_examples)} if trial.skipped_examples else {})
+    return tags | _skipped_tags(trial)
+
+
+def _skipped_tags(trial: TrialState) -> dict[str, str]:
+    return {"skipped_examples": str(trial.skipped_examples)} if trial.skipped_examples else {}
 
 
 def _origin(state: SearchState) -> dict[str, str]:

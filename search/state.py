@@ -108,8 +108,8 @@ def apply(state: SearchState, event: Event) -> SearchState:
             return _trial_started(now, event)
         case Retried():
             trial = now.trials[event.trial]
-            skipped = trial.skipped_examples + event.skipped_examples
-            return _with(now, replace(trial, retries=(*trial.retries, event), skipped_examples=skipped))
+            skipped = trial.skipped_in_steps + event.skipped_examples
+            return _with(now, replace(trial, retries=(*trial.retries, event), skipped_in_steps=skipped))
         case Reported():
             return _with(now, reported(now.trials[event.report.trial], event.report))
         case Decided():

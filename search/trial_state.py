@@ -35,8 +35,10 @@ class TrialState:
     attempts: int = 1
     retries: tuple[Retried, ...] = ()
     """When its worker group ended with a fault and it went on."""
-    skipped_examples: int = 0
-    """Examples it left out because training failed on them twice."""
+    skipped_in_steps: int = 0
+    """Examples of the steps it left out because training failed in them twice."""
+    nonfinite_examples: int = 0
+    """Examples it left out one by one because they alone make a gradient non-finite."""
     status: TrialStatus = "running"
     reason: str = ""
     tokens_seen: int = 0
@@ -64,6 +66,11 @@ class TrialState:
         run = self.config["run"]
         assert isinstance(run, Mapping)
         return int(run["seed"])
+
+    @property
+    def skipped_examples(self) -> int:
+        """Examples it left out, for whatever reason."""
+        return self.skipped_in_steps + self.nonfinite_examples
 
 
 def is_sound(trial: TrialState) -> bool:
@@ -93,6 +100,7 @@ def reported(trial: TrialState, report: Report) -> TrialState:
         tokens_seen=report.tokens_seen,
         steps=report.steps,
         overflow_steps=report.overflow_steps,
+        nonfinite_examples=report.nonfinite_examples,
         spikes=report.spikes,
         trend=report.trend,
         tokens_per_s=report.tokens_per_s,

@@ -25,6 +25,10 @@ class ToyExamples:
     def lengths(self) -> np.ndarray:
         return np.array([len(row) for row in self.rows], np.int32)
 
+    @property
+    def ids(self) -> list[str]:
+        return [f"toy:{i}" for i in range(len(self.rows))]
+
     def tokens(self, i: int) -> np.ndarray:
         return self.rows[i]
 

@@ -36,6 +36,9 @@ class StepResult:
     loss_scale: float
     """0 when the precision has none."""
     overflowed: bool
+    """The loss scaler passed the step over: the scaled gradient left the range of fp16."""
+    discarded: bool
+    """The gradient was not finite and there is no scaler to blame: weights and moments are as before."""
 
 
 def deepspeed_config(config: TrainConfig, precision: Chosen, device: torch.device) -> dict[str, Any]:
@@ -126,7 +129,7 @@ class Engine:
 
     @property
     def skipped_steps(self) -> int:
-        """Steps that overflowed since the trial began."""
+        """Steps that ZeRO passed over since the trial began, because a gradient was not finite."""
         return int(self.deepspeed.skipped_steps)
 
     def step(self, examples: Examples, plan: StepPlan, objective: Objective, lr: float) -> StepResult:
@@ -137,34 +140,102 @@ class Engine:
         """
         for group in self.deepspeed.optimizer.param_groups:
             group["lr"] = lr
-        world_size = torch.distributed.get_world_size()
+        loss = self._accumulate(examples, plan, objective, closed=True)
+        scale = float(self.deepspeed.optimizer.loss_scale) if self._scaled else 0.0
+        norm = self._apply()
+        passed_over = norm is None
+        return StepResult(
+            loss=loss,
+            grad_norm=math.inf if norm is None else norm,
+            loss_scale=scale,
+            overflowed=passed_over and self._scaled,
+            discarded=passed_over and not self._scaled,
+        )
+
+    def is_finite(self, examples: Examples, plan: StepPlan, objective: Objective) -> bool:
+        """Compute the loss and the gradient of a step that is not taken; all ranks get the same answer.
+
+        Returns:
+            Whether the loss and every gradient of every micro-batch of every rank is finite.
+        """
+        assert not self._scaled, "a scaled gradient that is not finite says nothing about its examples"
+        broken = torch.zeros((), dtype=torch.int32, device=self.device)
+
+        def look(gradient: Tensor) -> None:
+            broken.logical_or_(~gradient.isfinite().all())
+
+        hooks = [parameter.register_hook(look) for parameter in self._trainable]
+        loss = self._accumulate(examples, plan, objective, closed=False)
+        for hook in hooks:
+            hook.remove()
+        broken.logical_or_(~loss.isfinite())
+        torch.distributed.all_reduce(broken, torch.distributed.ReduceOp.MAX)
+        # What has been gathered goes the way of every gradient that is not finite, at any stage of ZeRO.
+        self._backward((), 1, examples, plan, objective, closes=True, factor=math.nan)
+        norm = self._apply()
+        assert norm is None, "nothing was applied"
+        return not bool(broken)
+
+    def _accumulate(self, examples: Examples, plan: StepPlan, objective: Objective, closed: bool) -> Tensor:
+        """Gather the gradients of a step's micro-batches and return this rank's part of the loss.
+
+        Args:
+            examples: All examples.
+            plan: The step.
+            objective: Which tokens the loss looks at.
+            closed: Whether the last micro-batch ends the step.
+        """
         loss = torch.zeros((), device=self.device)
         last = len(plan.micro_batches) - 1
         for j, members in enumerate(plan.micro_batches):
-            batch = build_micro_batch(examples, members, objective, plan)
-            self.deepspeed.set_gradient_accumulation_boundary(j == last)
-            part = self.deepspeed(**inputs_on(batch, self.device), head_chunks=plan.head_chunks[j])
-            # DeepSpeed averages gradients over ranks, the weights already divide by the whole step's tokens
-            self.deepspeed.backward(part * world_size, scale_wrt_gas=False)
-            loss += part.detach()
-        scale = float(self.deepspeed.optimizer.loss_scale) if self._scaled else 0.0
-        skipped = self.skipped_steps
-        norm: Tensor | float | None = None
+            chunks, closes = plan.head_chunks[j], closed and j == last
+            loss += self._backward(members, chunks, examples, plan, objective, closes)
+        return loss
+
+    def _backward(
+        self,
+        members: Sequence[int],
+        head_chunks: int,
+        examples: Examples,
+        plan: StepPlan,
+        objective: Objective,
+        closes: bool,
+        factor: float = 1.0,
+    ) -> Tensor:
+        batch = build_micro_batch(examples, members, objective, plan)
+        self.deepspeed.set_gradient_accumulation_boundary(closes)
+        part = self.deepspeed(**inputs_on(batch, self.device), head_chunks=head_chunks)
+        # DeepSpeed averages gradients over ranks, the weights already divide by the whole step's tokens
+        ranks = torch.distributed.get_world_size()
+        self.deepspeed.backward(part * (ranks * factor), scale_wrt_gas=False)
+        detached: Tensor = part.detach()
+        return detached
+
+    def _apply(self) -> Tensor | float | None:
+        """Update the weights and return the norm of the gradient; None when it is not finite.
+
+        ZeRO then leaves everything as it was (`is_invalid_grad_norm` in DeepSpeed 0.19.8, whatever the
+        precision). Stage 0 knows no such check, so it gets one here.
+        """
         if self.stage == 0:
             norm = nn.utils.clip_grad_norm_(self._trainable, self._clip_norm)
-        self._apply()
-        if norm is None:
-            norm = self.deepspeed.get_global_grad_norm()
-        assert norm is not None
-        return StepResult(loss, norm, scale, self.skipped_steps > skipped)
-
-    def _apply(self) -> None:
+            finite = math.isfinite(norm)
+            if not finite:
+                self.deepspeed.zero_grad()  # AdamW passes over parameters without a gradient
+            self.deepspeed.step()
+            return norm if finite else None
+        skipped = self.skipped_steps
         try:
             self.deepspeed.step()
         except Exception as error:  # DeepSpeed raises a bare Exception here; all else goes on
             if "loss scale already at minimum" not in str(error):
                 raise
             raise LossScaleExhaustedError(str(error)) from error
+        if self.skipped_steps > skipped:
+            return None
+        zero_norm: Tensor | float | None = self.deepspeed.get_global_grad_norm()
+        assert zero_norm is not None, "ZeRO computes the norm of every step it takes"
+        return zero_norm
 
     def destroy(self) -> None:
         """Release hooks and memory; the engine is of no use afterwards."""

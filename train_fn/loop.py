@@ -12,7 +12,6 @@ import torch
 from torch import distributed
 
 from train_fn import checkpoint
-from train_fn.batches import Order, plan_step
 from train_fn.config import TrainConfig
 from train_fn.curve import Curve
 from train_fn.departure import Departing, all_stay
@@ -27,12 +26,10 @@ from train_fn.progress import Progress
 from train_fn.ranks import from_rank_0
 from train_fn.report import Evaluation, Outcome, Report, Status
 from train_fn.saving import Saver
-from train_fn.schedule import learning_rate
+from train_fn.stepping import Stepper, Watch
 from train_fn.window import Step, fetch_window
 
 Emit = Callable[[Report], bool]
-Watch = Callable[[int, int | None], None]
-"""Told, before each step and after each window, the steps behind and where the step takes its examples."""
 
 
 def unwatched(steps: int, place: int | None) -> None:
@@ -132,14 +129,15 @@ class _Run:
     ) -> None:
         self.config, self.trial, self.prepared = config, trial, prepared
         self.emit, self.started_at, self.engine, self.saver = emit, started_at, engine, saver
-        self.skip, self.watch, self.departing = skip, watch, departing
-        self.order = Order(prepared.train.sources, config.data.weights, config.run.seed)
+        self.watch, self.departing = watch, departing
         self.progress, self.curve = Progress(), Curve.fresh()
         self.window: list[Step] = []
         kept = checkpoint.load_newest(engine, workspace, self._say)
         if kept is not None:
             self.progress = Progress(**kept["progress"])
             self.curve = Curve.restore(kept["curve"])
+        self.stepper = Stepper(config, prepared, engine, workspace, skip, watch, self._say)
+        self.stepper.begin(self.progress)
 
     def _say(self, line: str) -> None:
         if distributed.get_rank() == 0:
@@ -158,14 +156,14 @@ class _Run:
         while progress.tokens_seen < run.max_tokens:
             before = progress.tokens_seen
             try:
-                self._step()
+                self.window.append(self.stepper.take(progress))
             except LossScaleExhaustedError:
                 progress.train_s += time.perf_counter() - self.window_began
                 scale, step = self.config.engine.min_loss_scale, progress.steps + 1
                 told = f"the gradients of step {step:,} overflow at the smallest loss scale, {scale:g}"
                 return self._outcome("overflowing", f"{told}, after {before:,} tokens")
             over = progress.tokens_seen // run.window_tokens > before // run.window_tokens
-            if over or self._eval_due():
+            if (over or self._eval_due()) and self._is_tellable():
                 outcome = self._close_window()
                 if outcome is not None:
                     return outcome
@@ -173,34 +171,20 @@ class _Run:
         trained = f"trained {progress.tokens_seen:,} tokens in {progress.steps:,} steps"
         return self._outcome("finished", f"{trained}; eval NLL {progress.eval_nll:.4f}")
 
+    def _is_tellable(self) -> bool:
+        """Tell whether the window holds a step that was not discarded, or so many that nothing may follow."""
+        discarded = sum(step.result.discarded for step in self.window)
+        enough = discarded >= self.config.doom.nonfinite_steps
+        return (
+            discarded < len(self.window) or enough or self.progress.tokens_seen >= self.config.run.max_tokens
+        )
+
     def _eval_due(self) -> bool:
         seen = self.progress.tokens_seen
         return self._marks_behind() > self.progress.evaluations or seen >= self.config.run.max_tokens
 
     def _marks_behind(self) -> int:
         return sum(mark <= self.progress.tokens_seen for mark in self.config.run.eval_at_tokens)
-
-    def _step(self) -> None:
-        progress, optim, run = self.progress, self.config.optim, self.config.run
-        batch_size = optim.effective_batch_size
-        while progress.examples_taken in self.skip:
-            progress.examples_taken += batch_size
-        self.watch(progress.steps, progress.examples_taken)
-        plan = plan_step(
-            self.prepared.train,
-            self.order.take(progress.examples_taken, batch_size),
-            optim.objective,
-            distributed.get_rank(),
-            distributed.get_world_size(),
-            self.config.engine.max_tokens_per_micro_batch,
-        )
-        after = progress.tokens_seen + plan.tokens
-        lr = learning_rate(optim, run.max_tokens, progress.tokens_seen, after)
-        result = self.engine.step(self.prepared.train, plan, optim.objective, lr)
-        progress.tokens_seen, progress.steps = after, progress.steps + 1
-        progress.examples_taken += batch_size
-        progress.overflow_steps += int(result.overflowed)
-        self.window.append(Step(after, lr, plan.tokens, result))
 
     def _close_window(self) -> Outcome | None:
         """Judge, evaluate if due, and report the window; return the outcome if it ends the trial."""

@@ -1,6 +1,6 @@
 """Where a trial stands, and what is said of it: a window's report, and the outcome."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from train_fn.curve import CurveSummary
 from train_fn.report import Evaluation, Outcome, Report, Status
@@ -15,6 +15,9 @@ class Progress:
     steps: int = 0
     examples_taken: int = 0
     overflow_steps: int = 0
+    culprits: list[tuple[int, int]] = field(default_factory=list)
+    """Examples that are left out because they alone make a gradient non-finite, each with the place in the
+    order of examples at which the step began that it spoiled. Checkpoints from before lack it."""
     evaluations: int = 0
     """Marks of `run.eval_at_tokens` that are behind."""
     train_s: float = 0.0
@@ -52,6 +55,7 @@ class Progress:
             train_s=self.train_s,
             start_overhead_s=self.start_overhead_s,
             eval=evaluation,
+            nonfinite_examples=len(self.culprits),
         )
 
     def outcome(self, trial: int, status: Status, reason: str) -> Outcome:

@@ -69,6 +69,9 @@ class Report:
     train_s: float
     start_overhead_s: float
     eval: Evaluation | None
+    nonfinite_examples: int = 0
+    """Examples left out since the trial began, because they alone make a gradient non-finite. Ledgers from
+    before lack it."""
 
     def __post_init__(self) -> None:
         numbers = [(f.name, getattr(self, f.name)) for f in fields(self)]

@@ -1,7 +1,7 @@
-"""Which examples a trial leaves out, because training failed on them twice."""
+"""Which examples a trial leaves out: training failed on them twice, or their gradient is not finite."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from train_fn.batches import Order
@@ -11,7 +11,13 @@ from train_fn.prepared import Prepared
 FILE_NAME = "skipped_examples.jsonl"
 
 
-def write_skipped(workspace: Path, config: TrainConfig, prepared: Prepared, skip: Sequence[int]) -> None:
+def write_skipped(
+    workspace: Path,
+    config: TrainConfig,
+    prepared: Prepared,
+    skip: Collection[int],
+    culprits: Iterable[tuple[int, int]],
+) -> None:
     """Write the ids of the examples that a trial skips, one JSON line each, in place of an earlier list.
 
     Args:
@@ -19,12 +25,17 @@ def write_skipped(workspace: Path, config: TrainConfig, prepared: Prepared, skip
         config: The trial.
         prepared: Its data.
         skip: Places in the order of examples at which a skipped step would begin.
+        culprits: Examples left out one by one, each with the place at which the step began that it spoiled.
     """
     order = Order(prepared.train.sources, config.data.weights, config.run.seed)
-    lines = [
-        json.dumps({"id": prepared.train.ids[int(example)], "window": place})
+    windows = [
+        (int(example), place)
         for place in skip
         for example in order.take(place, config.optim.effective_batch_size)
+    ]
+    lines = [
+        json.dumps({"id": prepared.train.ids[example], "window": place})
+        for example, place in (*windows, *culprits)
     ]
     workspace.mkdir(parents=True, exist_ok=True)
     partial = workspace / f".{FILE_NAME}.partial"

@@ -69,7 +69,7 @@ def fetch_window(steps: Sequence[Step], curve: Curve) -> Window:
         grad_norm=next((n for n in reversed(norms) if math.isfinite(n) and n >= 0), 0.0),
         loss_scale=last.result.loss_scale,
         overflow_rate=sum(s.result.overflowed for s in steps) / len(steps),
-        dead=not math.isfinite(losses[-1]) and not last.result.overflowed,
+        dead=not (math.isfinite(losses[-1]) or last.result.overflowed or last.result.discarded),
     )
 
 

@@ -26,7 +26,6 @@ from train_fn.model import BaseModel, load_base
 from train_fn.precision import trial_device
 from train_fn.prepared import Prepared, open_prepared
 from train_fn.report import Report
-from train_fn.skipped import write_skipped
 from train_fn.tokenizer import save_tokenizer
 from train_fn.trial_storage import arrive, keep_notes, keep_weights
 
@@ -117,9 +116,6 @@ def _train_one(mailbox: Any, assignment: Assignment, kept: _Kept, pulse: Pulse) 
         before = evaluate_base(base, assignment.config, prepared, Path(assignment.cache))
         if is_first:
             send(before)
-        if is_first and assignment.skip:
-            write_skipped(workspace, assignment.config, prepared, assignment.skip)
-            keep_notes(workspace)
         outcome = train(
             assignment.config,
             assignment.trial,
@@ -136,6 +132,8 @@ def _train_one(mailbox: Any, assignment: Assignment, kept: _Kept, pulse: Pulse) 
             remove_all(workspace)  # stopped for good; with its slot it would be taken up again
         if is_first and outcome is not None and outcome.checkpoint is not None:
             save_tokenizer(assignment.config.model, Path(outcome.checkpoint))
+        if is_first:
+            keep_notes(workspace)
         if is_first and outcome is not None:
             outcome = keep_weights(workspace, outcome)
     except InputError as error:

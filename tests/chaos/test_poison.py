@@ -26,12 +26,12 @@ def prepared_by_a_command(storage: Path, *settings: str) -> Prepared:
     return open_prepared(report.parent)
 
 
-def damage(prepared: Prepared, example: int) -> None:
-    """Put a token into an example that no model knows: looking its embedding up raises."""
+def damage(prepared: Prepared, example: int, token: int = NO_TOKEN) -> None:
+    """Put a token into an example, by itself one that no model knows: looking its embedding up raises."""
     path = prepared.folder / "train.arrow"
     table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     rows = table["ids"].to_pylist()
-    rows[example][-2] = NO_TOKEN
+    rows[example][-2] = token
     field = table.schema.field("ids")
     table = table.set_column(table.schema.get_field_index("ids"), field, pa.array(rows, field.type))
     with pa.ipc.new_file(str(path.with_suffix(".new")), table.schema) as file:

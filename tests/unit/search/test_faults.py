@@ -33,6 +33,7 @@ def fault(cause: Cause, steps: int = 3, place: int | None = 24) -> Fault:
     [
         (("OutOfMemoryError", "RuntimeError"), "OutOfMemoryError: CUDA out of memory.", 3, "out_of_memory"),
         (("RuntimeError",), "DefaultCPUAllocator: can't allocate memory: you tried", 3, "out_of_memory"),
+        (("OSError",), "OSError: [Errno 12] Cannot allocate memory", 3, "out_of_memory"),
         (("RuntimeError",), "[gloo/transport/tcp/pair.cc:547] Connection closed by peer", 3, "collective"),
         (("DistBackendError", "RuntimeError"), "NCCL communicator was aborted", 3, "collective"),
         (("IndexError", "LookupError"), "IndexError: index out of range in self", 3, "unknown"),

@@ -122,6 +122,19 @@ def test_faults_that_a_trial_survived_are_tags() -> None:
     assert "skipped_examples" not in of_run(events[:-1], 0).tags
 
 
+def test_examples_that_spoil_a_gradient_are_counted_with_those_of_left_out_steps() -> None:
+    events: list[Event] = [
+        search_started(),
+        trial_started(1001.0, 0),
+        Reported(1002.0, report(0, 1000, None)),
+    ]
+    assert "skipped_examples" not in of_run(events, 0).tags
+    events.append(Reported(1003.0, replace(report(0, 2000, None), nonfinite_examples=2)))
+    assert of_run(events, 0).tags["skipped_examples"] == "2"
+    events.append(Retried(1004.0, 0, "unknown", "fault", 8))
+    assert of_run(events, 0).tags["skipped_examples"] == "10"
+
+
 def test_what_a_restarted_worker_repeats_gives_no_figures() -> None:
     events = [search_started(), trial_started(1001.0, 0), Reported(1002.0, report(0, 1000, 3.0))]
     again = Reported(1050.0, report(0, 1000, 9.0))

@@ -76,6 +76,16 @@ def test_retries_and_what_was_left_out_are_told_with_their_causes() -> None:
     assert summary["trials"][0]["retries"][0] == {"cause": "out_of_memory", "told": "it was out_of_memory"}
     assert [len(trial["retries"]) for trial in summary["trials"]] == [6, 0, 0, 0]
     assert [trial["skipped_examples"] for trial in summary["trials"]] == [48, 0, 0, 0]
+    more = [
+        dataclasses.replace(
+            event, report=dataclasses.replace(event.report, nonfinite_examples=1 - event.report.trial % 2)
+        )
+        if isinstance(event, Reported)
+        else event
+        for event in events
+    ]
+    summary = summarise(replay([*more[:3], *again, *more[3:]]), experiment(), {})
+    assert [trial["skipped_examples"] for trial in summary["trials"]] == [49, 0, 1, 0]
 
 
 def test_the_summary_is_the_same_from_memory_and_from_the_ledger() -> None:

@@ -8,27 +8,30 @@ import pytest
 import torch
 from deepspeed.accelerator import get_accelerator
 
+from tests.poisoned import poisoned_base, poisoned_prepared
 from tests.toys import toy_base, toy_prepared, toy_train_config
-from train_fn.batches import StepPlan, plan_step
+from train_fn.batches import Examples, StepPlan, plan_step
 from train_fn.config import TrainConfig
 from train_fn.engine import Engine, LossScaleExhaustedError, deepspeed_config, effective_stage
 from train_fn.loop import _join_group
 from train_fn.loss import PackedLoss
-from train_fn.model import fresh_model
+from train_fn.model import BaseModel, fresh_model
 from train_fn.precision import DTYPES, Chosen
 
 CPU = torch.device("cpu")
 TRAIN = toy_prepared().train
 
 
-def engine_of(config: TrainConfig, precision: Chosen = "fp32") -> Engine:
+def engine_of(config: TrainConfig, precision: Chosen = "fp32", base: BaseModel | None = None) -> Engine:
     _join_group(CPU)
-    return Engine(PackedLoss(fresh_model(toy_base(), config, DTYPES[precision])), config, precision, CPU)
+    model = fresh_model(base or toy_base(), config, DTYPES[precision])
+    return Engine(PackedLoss(model), config, precision, CPU)
 
 
-def plan_of(config: TrainConfig) -> StepPlan:
+def plan_of(config: TrainConfig, examples: Examples = TRAIN, without: int = -1) -> StepPlan:
     room = config.engine.max_tokens_per_micro_batch
-    return plan_step(TRAIN, np.arange(8), config.optim.objective, 0, 1, room)
+    chosen = np.setdiff1d(np.arange(8), [without])
+    return plan_step(examples, chosen, config.optim.objective, 0, 1, room)
 
 
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
@@ -45,6 +48,31 @@ def test_empty_micro_batches_change_nothing(stage: int) -> None:
         engine.destroy()
     assert figures[0] == pytest.approx(figures[1], rel=1e-5)
     assert figures[0] == pytest.approx(figures[2], rel=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_trying_a_step_leaves_no_trace_and_a_step_that_is_not_finite_none_either(
+    stage: int, precision: Chosen
+) -> None:
+    config = toy_train_config(engine__zero_stage=stage, engine__max_tokens_per_micro_batch=48)
+    broken = poisoned_prepared([3]).train
+    plan, rest = plan_of(config, broken), plan_of(config, broken, without=3)
+    assert len(rest.micro_batches) > 1
+    figures = []
+    for disturbed in (False, True):
+        engine = engine_of(config, precision, poisoned_base())
+        for _ in range(3):
+            if disturbed:
+                assert not engine.is_finite(broken, plan, "response")
+                assert engine.is_finite(broken, rest, "response")
+                assert engine.step(broken, plan, "response", 1e-3).discarded
+            step = engine.step(broken, rest, "response", 1e-3)
+            assert not step.discarded
+            figures.append((float(step.loss), float(step.grad_norm)))
+        engine.destroy()
+    assert figures[:3] == figures[3:]
+    assert figures[2][0] < figures[0][0], "it learns"
 
 
 def test_clipping_is_told_before_it_happens_and_limits_the_step() -> None:

@@ -33,7 +33,7 @@ def window_of(losses: list[float], overflowed: list[bool]) -> tuple[object, Curv
     _join_group(torch.device("cpu"))
     curve = Curve.fresh()
     steps = [
-        Step(10 * (k + 1), 0.1, 10, StepResult(torch.tensor(x), math.nan if o else 2.0, 8.0, o))
+        Step(10 * (k + 1), 0.1, 10, StepResult(torch.tensor(x), math.nan if o else 2.0, 8.0, o, False))
         for k, (x, o) in enumerate(zip(losses, overflowed, strict=True))
     ]
     return fetch_window(steps, curve), curve
@@ -53,4 +53,8 @@ def test_loss_that_is_not_finite_is_death_unless_the_step_was_skipped() -> None:
     assert window_of([1.0, math.nan], [False, False])[0].dead
     assert not window_of([1.0, math.nan], [False, True])[0].dead
     assert not window_of([math.nan, 1.0], [False, False])[0].dead
+    discarded = StepResult(torch.tensor(math.nan), math.inf, 0.0, overflowed=False, discarded=True)
+    curve = Curve.fresh()
+    assert not fetch_window([Step(10, 0.1, 10, discarded)], curve).dead
+    assert (curve.summary().nonfinite_in_a_row, curve.summary().overflow_steps) == (1, 0)
     assert math.isnan(window_of([math.nan], [True])[0].mean_loss)
