@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import os
 import time
 from pathlib import Path
@@ -16,7 +17,10 @@ from train_fn.loss import PackedLoss, inputs_on
 from train_fn.model import BaseModel, fresh_model
 from train_fn.precision import DTYPES, Chosen
 from train_fn.ratio import ratio_estimate
-from train_fn.report import Evaluation, evaluation_from_json
+from train_fn.report import Evaluation
+from train_fn.typed import from_plain, load_json
+
+logger = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -78,7 +82,8 @@ def baseline(
 ) -> Evaluation:
     """Return the evaluation of the untouched base model, from the cache when it was done before.
 
-    One process does it alone: with a process group every rank gets the same figures, each by itself.
+    A damaged file in the cache is told in the log and replaced. One process does it alone: with a process
+    group every rank gets the same figures, each by itself.
 
     Args:
         base: The base model.
@@ -90,8 +95,9 @@ def baseline(
         cache_dir: Where the JSON file is kept, named by the keys of model, data and precision.
     """
     file = cache_dir / f"baseline-{base.key}-{data_key}-{precision}.json"
-    if file.exists():
-        return evaluation_from_json(json.loads(file.read_text()))
+    known = _cached(file, len(examples))
+    if known is not None:
+        return known
     plain = dataclasses.replace(config, model=dataclasses.replace(config.model, lora=LoraConfig()))
     module = PackedLoss(fresh_model(base, plain, DTYPES[precision], device))
     result = evaluate(module, examples, config.engine.max_tokens_per_micro_batch, device, shared=False)
@@ -100,3 +106,17 @@ def baseline(
     partial.write_text(json.dumps(dataclasses.asdict(result)))
     partial.replace(file)
     return result
+
+
+def _cached(file: Path, examples: int) -> Evaluation | None:
+    """Read a baseline back; None when there is none, or none that can be used."""
+    if not file.exists():
+        return None
+    try:
+        found = from_plain(Evaluation, load_json(file.read_bytes()))
+        if not len(found.example_nll) == len(found.example_tokens) == examples:
+            raise ValueError(f"it has {len(found.example_nll)} examples, the held-out data {examples}")
+    except (OSError, ValueError) as error:
+        logger.warning("%s is damaged (%s); the base model is evaluated again", file, error)
+        return None
+    return found

@@ -5,9 +5,8 @@ constructor refuses it, so nothing downstream (Optuna, halving, the choice of th
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Literal
 
 Status = Literal["finished", "halved", "diverged", "overflowing", "failed", "cancelled"]
 
@@ -37,12 +36,6 @@ class Evaluation:
     example_nll: tuple[float, ...]
     example_tokens: tuple[int, ...]
     seconds: float
-
-
-def evaluation_from_json(values: Mapping[str, Any]) -> Evaluation:
-    """Return an evaluation from the fields that JSON kept of it."""
-    lists = {name: tuple(values[name]) for name in ("example_nll", "example_tokens")}
-    return Evaluation(**{**values, **lists})
 
 
 @dataclass(frozen=True)
