@@ -6,6 +6,7 @@ from search.data_size import local_path
 from search.draft import BATCH_PATH, Plan, batch_sizes
 from search.placement import SLOT_CPUS, ranks_on
 from spaces.space import check_space
+from spaces.words import gib_text
 from train_fn.errors import InputError
 
 MIN_EVAL_EXAMPLES = 2
@@ -171,7 +172,6 @@ def _disk(plan: Plan) -> Iterator[str]:
     if plan.model is None or not plan.slots or plan.model.disk.expected_gib <= plan.model.disk.free_gib:
         return
     disk = plan.model.disk
-    rule = (
-        f"has {disk.free_gib:,.1f} GiB free, checkpoints and weights take about {disk.expected_gib:,.1f} GiB"
-    )
+    has, needs = gib_text(disk.free_gib), gib_text(disk.expected_gib)
+    rule = f"has {has} free, checkpoints and weights take about {needs}"
     yield _problem("--storage", repr(plan.storage), rule, "make room, or name a folder on a larger disk")

@@ -27,8 +27,10 @@ OWN = ("data.clean.near_duplicates=false", "resources.slots=1", "halving.noise_b
 SHORT = ("budget.trials=2", "run.max_tokens=20000")
 
 
-def start(storage: Path, *settings: str, killed_at: tuple[str, int] | None = None) -> "subprocess.Popen[str]":
-    line = command(storage, *settings)
+def start(
+    storage: Path, *settings: str, killed_at: tuple[str, int] | None = None, options: tuple[str, ...] = ()
+) -> "subprocess.Popen[str]":
+    line = [*command(storage, *settings), *options]
     if killed_at is not None:
         at, count = killed_at
         line = [sys.executable, "-m", "tests.chaos.killed_at", at, str(count), *line[2:]]

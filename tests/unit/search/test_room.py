@@ -57,7 +57,7 @@ def test_a_nearly_full_disk_pauses_the_search_until_there_is_room(small_disk: Pa
     (small_disk / "filling").unlink()
     assert searcher.suggest("b") is not None
     assert recorder.state.paused == ""
-    assert [line.split(":")[0] for line in heard] == ["paused", "there is room again (0.0 GiB free)"]
+    assert [line.split(":")[0] for line in heard] == ["paused", "there is room again (4 MiB free)"]
     past = list(read_events(small_disk / FILE_NAME))
     assert [type(event) for event in past[1:]] == [Paused, Resumed]
     assert replay(past) == recorder.state
