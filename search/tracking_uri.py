@@ -78,7 +78,8 @@ def redact(uri: str) -> str:
 
 
 def without_secrets(text: str, uri: str) -> str:
-    """Return a message of a library on one line, without the secrets of the address."""
+    """Return a message of a library on one line, without the secrets of the address and without its SQL."""
+    text = text.partition("[SQL:")[0]
     for secret in _secrets(uri):
         text = text.replace(secret, "***")
     return " ".join(re.sub(r"://[^/\s]*@", "://", text).split())
