@@ -66,7 +66,7 @@ def check_single(storage: Path) -> None:
     past = list(read_events(storage / "exp4" / "events.jsonl"))
     reports = [(e.report.trial, e.report.tokens_seen) for e in past if isinstance(e, Reported)]
     decided = [(e.decision.trial, e.decision.rung) for e in past if isinstance(e, Decided)]
-    ended = [e.outcome.trial for e in past if isinstance(e, Ended)]
+    ended = [e.outcome.trial for e in past if isinstance(e, Ended) and e.outcome.status != "cancelled"]
     for some in (reports, decided, ended):
         assert len(some) == len(set(some))
     client = mlflow.tracking.MlflowClient(f"sqlite:///{storage / 'mlflow.db'}")
