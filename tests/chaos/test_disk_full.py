@@ -52,6 +52,7 @@ def fill(folder: Path, left_mib: int) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.chaos
 def test_a_plan_that_does_not_fit_on_the_disk_is_refused(
     own_dialogues: Path, disk: Callable[[int], Path]
 ) -> None:
@@ -67,6 +68,7 @@ def test_a_plan_that_does_not_fit_on_the_disk_is_refused(
 
 
 @pytest.mark.slow
+@pytest.mark.chaos
 def test_a_nearly_full_disk_pauses_a_search_which_goes_on_by_itself_when_there_is_room(
     own_dialogues: Path, disk: Callable[[int], Path]
 ) -> None:

@@ -33,6 +33,7 @@ def cut_power(command: "subprocess.Popen[str]", storage: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.chaos
 def test_a_search_that_lost_its_power_finds_what_an_undisturbed_one_finds(
     own_dialogues: Path, tmp_path: Path
 ) -> None:
@@ -56,6 +57,7 @@ def test_a_search_that_lost_its_power_finds_what_an_undisturbed_one_finds(
 
 
 @pytest.mark.slow
+@pytest.mark.chaos
 def test_a_command_killed_while_mlflows_tables_are_made_is_followed_by_one_that_makes_them(
     own_dialogues: Path, tmp_path: Path
 ) -> None:
