@@ -176,12 +176,12 @@ def weights_of(trial: TrialState, folder: Path) -> str | None:
         folder: Of the search.
 
     Returns:
-        The folder of the weights; None when none were kept.
+        Its own place in the folder, or what was written down where that is empty; None when none were kept.
     """
     if trial.checkpoint is None:
         return None
-    in_the_search = Path(trial.checkpoint).parts[-3:]  # trials, its number, weights
-    return str(folder.resolve().joinpath(*in_the_search))
+    here = folder.resolve().joinpath(*Path(trial.checkpoint).parts[-3:])  # trials, its number, weights
+    return str(here) if here.is_dir() else trial.checkpoint
 
 
 def why_best(state: SearchState, top: TrialState, name: str) -> list[str]:

@@ -82,8 +82,7 @@ def baseline(
 ) -> Evaluation:
     """Return the evaluation of the untouched base model, from the cache when it was done before.
 
-    A damaged file in the cache is told in the log and replaced. One process does it alone: with a process
-    group every rank gets the same figures, each by itself.
+    One process does it alone: with a process group every rank gets the same figures, each by itself.
 
     Args:
         base: The base model.
@@ -95,9 +94,11 @@ def baseline(
         cache_dir: Where the JSON file is kept, named by the keys of model, data and precision.
     """
     file = cache_dir / f"baseline-{base.key}-{data_key}-{precision}.json"
-    known = _cached(file, len(examples))
-    if known is not None:
-        return known
+    if file.exists():
+        try:
+            return from_plain(Evaluation, load_json(file.read_bytes()))
+        except (OSError, ValueError) as error:
+            logger.warning("%s is damaged (%s): the base model is evaluated anew", file, error)
     plain = dataclasses.replace(config, model=dataclasses.replace(config.model, lora=LoraConfig()))
     module = PackedLoss(fresh_model(base, plain, DTYPES[precision], device))
     result = evaluate(module, examples, config.engine.max_tokens_per_micro_batch, device, shared=False)
@@ -106,17 +107,3 @@ def baseline(
     partial.write_text(json.dumps(dataclasses.asdict(result)))
     partial.replace(file)
     return result
-
-
-def _cached(file: Path, examples: int) -> Evaluation | None:
-    """Read a baseline back; None when there is none, or none that can be used."""
-    if not file.exists():
-        return None
-    try:
-        found = from_plain(Evaluation, load_json(file.read_bytes()))
-        if not len(found.example_nll) == len(found.example_tokens) == examples:
-            raise ValueError(f"it has {len(found.example_nll)} examples, the held-out data {examples}")
-    except (OSError, ValueError) as error:
-        logger.warning("%s is damaged (%s); the base model is evaluated again", file, error)
-        return None
-    return found

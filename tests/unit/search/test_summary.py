@@ -59,7 +59,16 @@ def test_the_summary_of_the_small_search() -> None:
     assert summary["trials"][0]["config"]["optim"]["lr"] == 0.1  # type: ignore[index]
     assert summary["best"] is not None
     assert (summary["best"]["id"], summary["best"]["eval_nll"]) == ("exp9-0001", 2.5)
-    assert summary["best"]["checkpoint"] == str(Path.cwd() / FOLDER / "trials/0001")
+    assert summary["best"]["checkpoint"] == "trials/0001"
+
+
+def test_weights_are_named_where_they_lie_now(tmp_path: Path) -> None:
+    state = replay(small_search())
+    here = tmp_path / "trials" / "0001"
+    here.mkdir(parents=True)
+    best = summarise(state, experiment(), tmp_path, {})["best"]
+    assert best is not None
+    assert best["checkpoint"] == str(here)
 
 
 @pytest.mark.parametrize("events", [small_search()[:n] for n in (1, 2, 3, 4)])
@@ -130,7 +139,7 @@ def test_closing_lines_say_what_won_why_and_where_to_look() -> None:
         "  lr=0.01",
         "  0.4000 ± 0.0000 below the second, exp9-0000: more than noise",
         "  1.5000 ± 0.0000 below the base model: more than noise",
-        f"  weights: {Path.cwd()}/my runs/exp9/trials/0001",
+        "  weights: trials/0001",
         "Tokens: 11.0k spent, 5.0k saved by stopping trials early",
         "Report: python -m analysis.report exp9 --storage 'my runs'",
         "Promote: python -m analysis.promote exp9 --storage 'my runs' "
