@@ -106,6 +106,9 @@ def prepare_environment(address: str = "") -> None:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # search.tracking says once that MLflow is away
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # or that its disk is full
+    # Tune's record of a search is for a restore of its own, which we never use.
+    logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -14,7 +14,7 @@ from search.draft import Model, Plan
 from search.memory import MemoryEstimate
 from spaces.describe import describe
 from spaces.paths import leaves
-from spaces.words import count_text, params_text, seconds_text
+from spaces.words import count_text, gib_text, params_text, seconds_text
 from train_fn.checkpoint_files import KEPT
 
 LINE_WIDTH = 110
@@ -235,21 +235,21 @@ def _memory_title(plan: Plan) -> str:
 
 def _memory(model: Model) -> Iterator[tuple[str, str]]:
     memory: MemoryEstimate = model.memory
-    yield "weights", _gib(memory.weights_gib)
-    yield "gradients", _gib(memory.gradients_gib)
-    yield "optimizer states", _gib(memory.optimizer_gib)
+    yield "weights", gib_text(memory.weights_gib)
+    yield "gradients", gib_text(memory.gradients_gib)
+    yield "optimizer states", gib_text(memory.optimizer_gib)
     if memory.working_gib == memory.step_gib:
-        yield "optimizer step", _gib(memory.step_gib)
+        yield "optimizer step", gib_text(memory.step_gib)
     else:
-        yield "activations", _gib(memory.activations_gib)
-        yield "logits", _gib(memory.logits_gib)
-        yield "communication", _gib(memory.communication_gib)
-    yield "libraries", _gib(memory.runtime_gib)
-    has = f" of {_gib(model.memory_limit_gib)}" if model.memory_limit_gib else ""
-    yield "together", f"{_gib(memory.total_gib)}{has}"
+        yield "activations", gib_text(memory.activations_gib)
+        yield "logits", gib_text(memory.logits_gib)
+        yield "communication", gib_text(memory.communication_gib)
+    yield "libraries", gib_text(memory.runtime_gib)
+    has = f" of {gib_text(model.memory_limit_gib)}" if model.memory_limit_gib else ""
+    yield "together", f"{gib_text(memory.total_gib)}{has}"
     if memory.offloaded_gib:
-        yield "offloaded to the host", _gib(memory.offloaded_gib)
-    yield "checkpoint copy", f"{_gib(memory.copied_gib)} of the host's memory while it is written"
+        yield "offloaded to the host", gib_text(memory.offloaded_gib)
+    yield "checkpoint copy", f"{gib_text(memory.copied_gib)} of the host's memory while it is written"
 
 
 def _cost(plan: Plan, model: Model) -> Iterator[tuple[str, str]]:
@@ -260,17 +260,14 @@ def _cost(plan: Plan, model: Model) -> Iterator[tuple[str, str]]:
     yield "assuming", hours.assumption
     yield (
         "disk",
-        f"{_gib(disk.expected_gib)}, at most {_gib(disk.at_most_gib)}; {_gib(disk.free_gib)} are free",
+        f"{gib_text(disk.expected_gib)}, at most {gib_text(disk.at_most_gib)}; "
+        f"{gib_text(disk.free_gib)} are free",
     )
     yield (
         "of that",
-        f"{_gib(disk.checkpoint_gib)} per checkpoint, {KEPT + 1} for each slot; "
-        f"{_gib(disk.weights_gib)} per finished trial",
+        f"{gib_text(disk.checkpoint_gib)} per checkpoint, {KEPT + 1} for each slot; "
+        f"{gib_text(disk.weights_gib)} per finished trial",
     )
-
-
-def _gib(gib: float) -> str:
-    return f"{gib:,.1f} GiB" if gib >= 1 else f"{1024 * gib:,.0f} MiB"
 
 
 def _size(parameters: int) -> str:

@@ -25,7 +25,7 @@ from search.state import (
 )
 from search.trial_state import TrialState
 from spaces.experiment import ConfirmConfig, Experiment
-from spaces.words import params_text, seconds_text, tokens_text, trial_id
+from spaces.words import gib_text, params_text, seconds_text, tokens_text, trial_id
 
 HEARTBEAT_S = 30.0
 REFRESH_PER_S = 2.0
@@ -121,7 +121,7 @@ def event_lines(name: str, before: SearchState, after: SearchState, event: Event
     if isinstance(event, Paused):
         yield f"paused: {after.paused}"
     if isinstance(event, Resumed):
-        yield f"there is room again ({event.free_gib:,.1f} GiB free): trials start"
+        yield f"there is room again ({gib_text(event.free_gib)} free): trials start"
     top = best(after)
     if isinstance(event, Ended | Reported) and top is not None and new_best(before, after):
         yield f"best so far: {_best_text(name, top)}"

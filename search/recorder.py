@@ -1,7 +1,8 @@
 """Write down what Tune sees, as events; everybody else learns of the search from here."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from spaces import space
 from spaces.describe import plain_config
 from spaces.words import tokens_text
 from train_fn.config import TrainConfig
+from train_fn.errors import InputError
 from train_fn.report import Evaluation, Outcome, Report, Status
 
 Listener = Callable[[SearchState, Event], None]
@@ -35,10 +37,21 @@ class Recorder:
         self.state = state
         self._ledger = ledger
         self._listeners = listeners
+        self._failed: InputError | None = None
 
     def record(self, event: Event) -> None:
-        """Write one event down; only then is it true."""
-        self._ledger.append(event)
+        """Write one event down; only then is it true.
+
+        Raises:
+            InputError: It cannot be written, or one before it could not: a ledger has no gaps.
+        """
+        if self._failed is not None:
+            raise self._failed
+        try:
+            self._ledger.append(event)
+        except InputError as error:
+            self._failed = error
+            raise
         self.state = apply(self.state, event)
         for listen in self._listeners:
             listen(self.state, event)
@@ -67,7 +80,7 @@ class TuneRecorder(tune.Callback):  # type: ignore[misc]
         self._base = base
         self._decision: Decision | None = None
         self.refusal = ""
-        """Why no trial of this search can run; empty while nothing speaks against it."""
+        """Why the search cannot go on; empty while nothing speaks against it."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave everything behind: Tune saves its callbacks for a restore of its own, which we never use."""
@@ -77,8 +90,20 @@ class TuneRecorder(tune.Callback):  # type: ignore[misc]
         """Keep the halving's decision until its report has been written."""
         self._decision = decision
 
+    @contextmanager
+    def _stopping(self) -> Iterator[None]:
+        """End the search when something cannot be written down; raised, Tune would make a trace of it."""
+        try:
+            yield
+        except InputError as error:
+            self.refusal = self.refusal or str(error)
+
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Record that a slot took up a trial."""
+        with self._stopping():
+            self._start(trial)
+
+    def _start(self, trial: Any) -> None:
         number, params = int(trial.config["trial"]), dict(trial.config["params"])
         confirms = trial.config["confirms"]
         config = plain_config(space.apply(self._base, params, trial.config["seed"]))
@@ -90,6 +115,10 @@ class TuneRecorder(tune.Callback):  # type: ignore[misc]
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         """Record what a trial said; Tune has already asked the scheduler about it."""
+        with self._stopping():
+            self._take(result)
+
+    def _take(self, result: dict[str, Any]) -> None:
         now = time.time()
         match result:
             case {"baseline": Evaluation() as baseline}:
@@ -118,6 +147,10 @@ class TuneRecorder(tune.Callback):  # type: ignore[misc]
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Record the failure of a slot's actor."""
+        with self._stopping():
+            self._fail(trial)
+
+    def _fail(self, trial: Any) -> None:
         number = int(trial.config["trial"])
         lines = str(trial.get_error() or "the slot's process ended").strip().splitlines()
         if number in self._recorder.state.trials:
@@ -163,6 +196,15 @@ class TuneRecorder(tune.Callback):  # type: ignore[misc]
 
 
 def tell(study: Study, state: SearchState, outcome: Outcome) -> None:
-    """Tell the study how a trial ended, with its evaluations by tokens seen."""
+    """Tell the study how a trial ended, with its evaluations by tokens seen.
+
+    Raises:
+        InputError: The study cannot be written (a full disk).
+    """
     evals = state.trials[outcome.trial].evals
-    study.tell(outcome, {point.tokens_seen: point.nll for point in evals})
+    try:
+        study.tell(outcome, {point.tokens_seen: point.nll for point in evals})
+    except OSError as error:
+        raise InputError(
+            f"the study cannot be written: {error.strerror}; make room there, the same command goes on"
+        ) from error

@@ -6,6 +6,7 @@ from search.data_size import local_path
 from search.draft import BATCH_PATH, Plan, batch_sizes
 from search.placement import has_kind, ranks_on
 from spaces.space import check_space
+from spaces.words import gib_text
 from train_fn.errors import InputError
 from train_fn.working_copy import is_address
 
@@ -190,7 +191,6 @@ def _disk(plan: Plan) -> Iterator[str]:
     if is_address(plan.storage):
         return
     disk = plan.model.disk
-    rule = (
-        f"has {disk.free_gib:,.1f} GiB free, checkpoints and weights take about {disk.expected_gib:,.1f} GiB"
-    )
+    has, needs = gib_text(disk.free_gib), gib_text(disk.expected_gib)
+    rule = f"has {has} free, checkpoints and weights take about {needs}"
     yield _problem("--storage", repr(plan.storage), rule, "make room, or name a folder on a larger disk")

@@ -13,6 +13,7 @@ from search.autoscaler import addable_nodes, request_slots
 from search.capacity import Capacity, fixed, following
 from search.carrier import Carrier, carrying
 from search.cli import EXIT_INTERRUPTED, EXIT_RAY_LOST
+from search.closing import closing_lines
 from search.cluster import Cluster, local_machine, ray_cluster
 from search.code_version import code_version
 from search.continuation import check_code, check_unchanged
@@ -31,7 +32,7 @@ from search.room import MARGIN_GIB, needed_gib
 from search.shared import check_shared
 from search.state import SearchState, replay
 from search.summary import FILE_NAME as SUMMARY
-from search.summary import closing_lines, summarise, write_summary
+from search.summary import summarise, write_summary
 from search.tracking import Tracker
 from search.tuner import SearchInputs, is_complete, search, with_rungs
 from spaces.experiment import Experiment
@@ -249,11 +250,11 @@ def _end_without_ray(what: str, progress: Progress, instance: RayInstance) -> No
 
 def _sum_up(experiment: Experiment, folder: Path, state: SearchState, tracker: Tracker, uri: str) -> int:
     tracker.flush(_TRACKING_TIMEOUT_S)  # the summary names the runs, so they must be there
-    write_summary(folder / SUMMARY, summarise(state, experiment, tracker.run_ids()))
+    write_summary(folder / SUMMARY, summarise(state, experiment, folder, tracker.run_ids()))
     for name in (PLAN, DATA_REPORT, SUMMARY):
         tracker.artifact(folder / name)
     tracker.close(_TRACKING_TIMEOUT_S)
-    for line in closing_lines(state, experiment, tracking_uri.dashboard_command(uri)):
+    for line in closing_lines(state, experiment, folder.parent, tracking_uri.dashboard_command(uri)):
         print(line)
     address = tracker.address()
     if address is not None:

@@ -22,6 +22,7 @@ from search.events import (
 )
 from search.halving import Decision
 from search.trial_state import TrialState, TrialStatus, ended, is_sound, rank, reported
+from spaces.words import gib_text
 from train_fn.errors import InputError
 from train_fn.report import Evaluation, Report
 
@@ -120,7 +121,7 @@ def apply(state: SearchState, event: Event) -> SearchState:
         case WeightsRemoved():
             return _with(now, replace(now.trials[event.trial], checkpoint=None))
         case Paused():
-            told = f"{event.free_gib:,.1f} GiB free, {event.needed_gib:,.1f} GiB needed"
+            told = f"{gib_text(event.free_gib)} free, {gib_text(event.needed_gib)} needed"
             return replace(now, paused=f"the disk is nearly full ({told}); trials wait until there is room")
         case Resumed():
             return replace(now, paused="")

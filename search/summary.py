@@ -1,4 +1,4 @@
-"""The result of a search as one JSON file and as the last lines a command prints.
+"""The result of a search as one JSON file, and the sentences that say why its best trial is the best.
 
 The schema stands in `docs/summary.schema.json` and is explained in `docs/summary.md`.
 """
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
-from search.confirming import missing
 from search.standing import best, confirmed, ranked
 from search.state import (
     SearchState,
@@ -24,7 +23,7 @@ from search.state import (
 )
 from search.trial_state import TrialState
 from spaces.experiment import Experiment
-from spaces.words import confirmation_lines, count_text, params_text, tokens_text, trial_id
+from spaces.words import confirmation_lines, count_text, trial_id
 from train_fn.confirmation import Confirmation
 from train_fn.errors import InputError
 from train_fn.paired import paired_difference
@@ -115,12 +114,15 @@ class Difference:
     stderr: float
 
 
-def summarise(state: SearchState, experiment: Experiment, run_ids: Mapping[int, str]) -> Summary:
+def summarise(
+    state: SearchState, experiment: Experiment, folder: Path, run_ids: Mapping[int, str]
+) -> Summary:
     """Compute the summary of a search.
 
     Args:
         state: What the ledger says.
         experiment: What was searched.
+        folder: Of the search.
         run_ids: MLflow run of each trial by number; trials without one get null.
     """
     top, base, found = best(state), state.base_eval, confirmed(state)
@@ -130,7 +132,7 @@ def summarise(state: SearchState, experiment: Experiment, run_ids: Mapping[int, 
             "id": trial_id(experiment.name, top.trial),
             "config": top.config,
             "eval_nll": top.eval_nll,
-            "checkpoint": top.checkpoint,
+            "checkpoint": weights_of(top, folder),
         }
     return {
         "experiment": experiment.name,
@@ -166,37 +168,20 @@ def write_summary(path: Path, summary: Summary) -> None:
         raise InputError(f"cannot write {path}: {error.strerror}; make room there") from error
 
 
-def closing_lines(state: SearchState, experiment: Experiment, dashboard: str) -> list[str]:
-    """Write the last lines of a command.
+def weights_of(trial: TrialState, folder: Path) -> str | None:
+    """Return where the weights of a trial lie: the folder may have moved since its end was written down.
 
     Args:
-        state: What the ledger says.
-        experiment: What was searched.
-        dashboard: How to open the dashboard (`tracking.dashboard_command`).
+        trial: Any trial.
+        folder: Of the search.
 
     Returns:
-        Best trial, its sampled values, why it is the best and what other seeds said, its weights, what was
-        saved, the dashboard.
+        Its own place in the folder, or what was written down where that is empty; None when none were kept.
     """
-    lines = [f"Search {experiment.name} ({experiment.profile}) {state.status}: {count_line(state)}"]
-    top = best(state)
-    if top is not None and top.eval_nll is not None:
-        error = f" ± {top.eval_nll_stderr:.4f}" if top.eval_nll_stderr is not None else ""
-        seen = tokens_text(top.tokens_seen)
-        name = trial_id(experiment.name, top.trial)
-        lines.append(f"Best trial: {name}, eval NLL {top.eval_nll:.4f}{error} after {seen} tokens")
-        lines.append(f"  {params_text(top.params)}")
-        lines += [f"  {sentence}" for sentence in why_best(state, top, experiment.name)]
-        to_come = missing(state, experiment.confirm) if len(tried(state)) >= experiment.budget.trials else []
-        if to_come:
-            lines.append(f"  not confirmed yet: {count_text(len(to_come), 'run')} with other seeds to come")
-        lines.append(f"  weights: {top.checkpoint or 'none kept'}")
-    else:
-        lines.append("No trial can be called the best: none was evaluated without diverging or failing.")
-    spent, saved = tokens_spent(state), tokens_saved(state, experiment.base.run.max_tokens)
-    lines.append(f"Tokens: {tokens_text(spent)} spent, {tokens_text(saved)} saved by stopping trials early")
-    lines.append(f"Dashboard: {dashboard}")
-    return lines
+    if trial.checkpoint is None:
+        return None
+    here = folder.resolve().joinpath(*Path(trial.checkpoint).parts[-3:])  # trials, its number, weights
+    return str(here) if here.is_dir() else trial.checkpoint
 
 
 def why_best(state: SearchState, top: TrialState, name: str) -> list[str]:

@@ -211,12 +211,14 @@ class Tracker:
 
     def _connect(self, first: Event) -> "MlflowRuns":
         """Find the search's runs; where MLflow has lost them, or knows another search, begin anew."""
+        from search.mlflow_database import whole_or_none
         from search.mlflow_runs import MlflowRuns
 
         search_id = hashlib.sha256(ledger.encode(first).encode()).hexdigest()[:16]
         if self._cursor.search_id != search_id:
             self._cursor = Cursor(redact(self._uri), search_id)
-        runs = MlflowRuns(self._uri, self._experiment, search_id, self._artifact_root, self._cursor.runs)
+        with whole_or_none(self._uri):
+            runs = MlflowRuns(self._uri, self._experiment, search_id, self._artifact_root, self._cursor.runs)
         known = None in runs.ids()
         self._address = runs.address() if known else None
         # An offset within a line is none of this ledger: what is sent again stays single.

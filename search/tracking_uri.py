@@ -78,7 +78,8 @@ def redact(uri: str) -> str:
 
 
 def without_secrets(text: str, uri: str) -> str:
-    """Return a message of a library on one line, without the secrets of the address."""
+    """Return a message of a library on one line, without the secrets of the address and without its SQL."""
+    text = text.partition("[SQL:")[0]
     for secret in _secrets(uri):
         text = text.replace(secret, "***")
     return " ".join(re.sub(r"://[^/\s]*@", "://", text).split())
@@ -98,9 +99,15 @@ def page_at(uri: str, address: str) -> str:
     return f"{server}/{address}"
 
 
+def sqlite_file(uri: str) -> Path | None:
+    """Return the file of an sqlite address; None for any other."""
+    scheme = uri.partition("://")[0].partition("+")[0].lower()
+    return Path(redact(uri).partition("://")[2].removeprefix("/")) if scheme == "sqlite" else None
+
+
 def _check_sqlite(uri: str, shown: str) -> None:
-    file = Path(redact(uri).partition("://")[2].removeprefix("/"))
-    if not file.name:
+    file = sqlite_file(uri)
+    if file is None or not file.name:
         raise InputError(f"tracking.uri = {shown!r} names no file; {_FIX}")
     if file.is_dir() or not file.parent.is_dir():
         raise InputError(f"tracking.uri = {shown!r} cannot be a file: no folder {file.parent} for it; {_FIX}")

@@ -14,6 +14,11 @@ def tokens_text(tokens: float) -> str:
     return f"{tokens:.0f}"
 
 
+def gib_text(gib: float) -> str:
+    """Write a size given in GiB: `512 MiB`, `1.5 GiB`."""
+    return f"{gib:,.1f} GiB" if gib >= 1 else f"{1024 * gib:,.0f} MiB"
+
+
 def seconds_text(seconds: float) -> str:
     """Write a duration: `0.4s`, `42s`, `3m 05s`, `2h 07m`, `1d 03h`; a negative one is none."""
     if 0 < seconds < 9.95:

@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -74,21 +75,25 @@ class Soak:
         self.process: subprocess.Popen[bytes] | None = None
         os.environ["MLFLOW_TRACKING_URI"] = f"http://127.0.0.1:{self.port}"
 
-    def run(self, minutes: float, folder: Path) -> Tally:
-        """Inject faults for so many minutes, end the search and count."""
+    def run(self, minutes: float, folder: Path, kinds: Collection[str] = ()) -> Tally:
+        """Inject faults for so many minutes and until each of these kinds was one; end and count."""
         deadline = time.monotonic() + 60 * minutes
-        while time.monotonic() < deadline:
+
+        def over() -> bool:
+            return time.monotonic() >= deadline and all(kind in self.tally.faults for kind in kinds)
+
+        while not over():
             with server(folder, self.port):
-                self.under_one_server(deadline)
+                self.under_one_server(over)
             time.sleep(TRACKER_AWAY_S)
         with server(folder, self.port):
             self.end()
             self.count()
         return self.tally
 
-    def under_one_server(self, deadline: float) -> None:
-        """Inject faults until the tracking server is to die, or time is up."""
-        while time.monotonic() < deadline:
+    def under_one_server(self, over: Callable[[], bool]) -> None:
+        """Inject faults until the tracking server is to die, or all is over."""
+        while not over():
             self.keep_running()
             kind = self.next_fault()
             if kind == "tracking":

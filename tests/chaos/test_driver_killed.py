@@ -27,8 +27,10 @@ OWN = ("data.clean.near_duplicates=false", "resources.slots=1", "halving.noise_b
 SHORT = ("budget.trials=2", "run.max_tokens=20000")
 
 
-def start(storage: Path, *settings: str, killed_at: tuple[str, int] | None = None) -> "subprocess.Popen[str]":
-    line = command(storage, *settings)
+def start(
+    storage: Path, *settings: str, killed_at: tuple[str, int] | None = None, options: tuple[str, ...] = ()
+) -> "subprocess.Popen[str]":
+    line = [*command(storage, *settings), *options]
     if killed_at is not None:
         at, count = killed_at
         line = [sys.executable, "-m", "tests.chaos.killed_at", at, str(count), *line[2:]]
@@ -64,7 +66,7 @@ def check_single(storage: Path) -> None:
     past = list(read_events(storage / "exp4" / "events.jsonl"))
     reports = [(e.report.trial, e.report.tokens_seen) for e in past if isinstance(e, Reported)]
     decided = [(e.decision.trial, e.decision.rung) for e in past if isinstance(e, Decided)]
-    ended = [e.outcome.trial for e in past if isinstance(e, Ended)]
+    ended = [e.outcome.trial for e in past if isinstance(e, Ended) and e.outcome.status != "cancelled"]
     for some in (reports, decided, ended):
         assert len(some) == len(set(some))
     client = mlflow.tracking.MlflowClient(f"sqlite:///{storage / 'mlflow.db'}")

@@ -23,6 +23,7 @@ def training_processes(of: psutil.Process) -> list[psutil.Process]:
 
 
 @pytest.mark.slow  # two groups of two ranks on two cores
+@pytest.mark.chaos
 def test_a_stopped_rank_is_noticed_written_down_and_replaced(own_dialogues: Path, tmp_path: Path) -> None:
     settings = (f"data.sources={own_dialogues}", "data.clean.near_duplicates=false", "budget.trials=1")
     ranks = ("resources.slots=1", "resources.ranks_per_slot=2", "run.hang_timeout_s=10")

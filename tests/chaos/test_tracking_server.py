@@ -69,6 +69,7 @@ def wait_until_up(process: "subprocess.Popen[bytes]", port: int, log: Path) -> N
 
 
 @pytest.mark.slow  # a server takes ten seconds to start, twice
+@pytest.mark.chaos
 def test_a_server_killed_in_the_middle_gets_every_figure_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

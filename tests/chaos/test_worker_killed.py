@@ -23,6 +23,7 @@ def training_process(of: psutil.Process) -> psutil.Process | None:
 
 
 @pytest.mark.slow
+@pytest.mark.chaos
 def test_a_killed_rank_is_replaced_and_no_figure_doubled(own_dialogues: Path, tmp_path: Path) -> None:
     settings = (f"data.sources={own_dialogues}", "data.clean.near_duplicates=false", "budget.trials=2")
     process = subprocess.Popen(

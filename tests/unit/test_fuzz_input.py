@@ -149,7 +149,7 @@ def test_a_ledger_is_refused_or_tells_of_a_search(
     past = clear(lambda: list(read_events(folder / "events.jsonl")))
     if past is not None and (state := clear(lambda: replay(past))) is not None:
         clear(lambda: list(_decisions(past)))
-        json.dumps(summarise(state, experiment(), {}), allow_nan=False)
+        json.dumps(summarise(state, experiment(), folder, {}), allow_nan=False)
     clear(lambda: read_search(folder.parent, "exp9"))
 
 

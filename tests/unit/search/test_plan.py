@@ -251,7 +251,7 @@ def test_a_disk_too_small_is_refused(
     laptop: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(draft.shutil, "disk_usage", lambda path: shutil_usage(0.0))
-    with pytest.raises(InputError, match=r"--storage = '.*' has 0.0 GiB free, .*; make room"):
+    with pytest.raises(InputError, match=r"--storage = '.*' has 0 MiB free, .*; make room"):
         plan(laptop, tmp_path)
 
 

@@ -46,9 +46,9 @@ def test_removed_weights_are_gone_from_disk_ledger_and_summary(tmp_path: Path) -
     events = list(read_events(tmp_path / FILE_NAME))
     assert [event.trial for event in events if isinstance(event, WeightsRemoved)] == [0]
     assert replay(events).trials[0].checkpoint is None
-    best = summarise(replay(events), experiment(), {})["best"]
+    best = summarise(replay(events), experiment(), tmp_path, {})["best"]
     assert best is not None
-    assert best["checkpoint"] == "trials/0001"
+    assert best["checkpoint"] == str(tmp_path / "trials" / "0001")
     ledger.close()
 
 

@@ -6,6 +6,7 @@ from typing import Any, get_args, get_type_hints
 import jsonschema
 import pytest
 
+from search.closing import closing_lines
 from search.events import Ended, Event, Reported, Retried, SearchEnded
 from search.faults import Cause
 from search.ledger import decode, encode
@@ -17,7 +18,6 @@ from search.summary import (
     RetrySummary,
     Summary,
     TrialSummary,
-    closing_lines,
     summarise,
     write_summary,
 )
@@ -35,6 +35,8 @@ from tests.unit.search.recorded import (
 )
 from train_fn.errors import InputError
 
+STORAGE = Path("my runs")
+FOLDER = STORAGE / "exp9"
 SCHEMA: dict[str, Any] = json.loads((Path(__file__).parents[3] / "docs" / "summary.schema.json").read_text())
 
 
@@ -45,7 +47,7 @@ def check_schema(summary: Summary) -> None:
 
 
 def test_the_summary_of_the_small_search() -> None:
-    summary = summarise(replay(small_search()), experiment(), {0: "run-a", 1: "run-b"})
+    summary = summarise(replay(small_search()), experiment(), FOLDER, {0: "run-a", 1: "run-b"})
     check_schema(summary)
     assert (summary["experiment"], summary["profile"], summary["status"]) == ("exp9", "laptop", "finished")
     assert (summary["wall_s"], summary["base_eval_nll"], summary["base_eval_nll_stderr"]) == (25.0, 4.0, 0.05)
@@ -60,10 +62,19 @@ def test_the_summary_of_the_small_search() -> None:
     assert summary["best"]["checkpoint"] == "trials/0001"
 
 
+def test_weights_are_named_where_they_lie_now(tmp_path: Path) -> None:
+    state = replay(small_search())
+    here = tmp_path / "trials" / "0001"
+    here.mkdir(parents=True)
+    best = summarise(state, experiment(), tmp_path, {})["best"]
+    assert best is not None
+    assert best["checkpoint"] == str(here)
+
+
 @pytest.mark.parametrize("events", [small_search()[:n] for n in (1, 2, 3, 4)])
 def test_a_search_that_hardly_began_has_a_summary(events: list[Event]) -> None:
     state = replay([*events, SearchEnded(2000.0, "interrupted", 3.0)])
-    check_schema(summarise(state, experiment(), {}))
+    check_schema(summarise(state, experiment(), FOLDER, {}))
 
 
 def test_retries_and_what_was_left_out_are_told_with_their_causes() -> None:
@@ -71,7 +82,7 @@ def test_retries_and_what_was_left_out_are_told_with_their_causes() -> None:
         Retried(1001.5, 0, cause, f"it was {cause}", 8) for cause in get_args(Cause) if cause != "config"
     ]
     events = small_search()
-    summary = summarise(replay([*events[:3], *again, *events[3:]]), experiment(), {})
+    summary = summarise(replay([*events[:3], *again, *events[3:]]), experiment(), FOLDER, {})
     check_schema(summary)
     assert summary["trials"][0]["retries"][0] == {"cause": "out_of_memory", "told": "it was out_of_memory"}
     assert [len(trial["retries"]) for trial in summary["trials"]] == [6, 0, 0, 0]
@@ -91,7 +102,9 @@ def test_retries_and_what_was_left_out_are_told_with_their_causes() -> None:
 def test_the_summary_is_the_same_from_memory_and_from_the_ledger() -> None:
     events = small_search()
     read_back = [decode(encode(event)) for event in events]
-    assert summarise(replay(events), experiment(), {}) == summarise(replay(read_back), experiment(), {})
+    assert summarise(replay(events), experiment(), FOLDER, {}) == summarise(
+        replay(read_back), experiment(), FOLDER, {}
+    )
 
 
 @pytest.mark.parametrize(
@@ -120,7 +133,7 @@ def test_the_documentation_names_every_key() -> None:
 def test_the_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
     path = tmp_path / "summary.json"
     path.write_text("old")
-    summary = summarise(replay(small_search()), experiment(), {})
+    summary = summarise(replay(small_search()), experiment(), FOLDER, {})
     write_summary(path, summary)
     assert json.loads(path.read_text())["trials"][1]["id"] == "exp9-0001"
     assert [p.name for p in tmp_path.iterdir()] == ["summary.json"]
@@ -129,7 +142,7 @@ def test_the_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
 
 
 def test_closing_lines_say_what_won_why_and_where_to_look() -> None:
-    lines = closing_lines(replay(small_search()), experiment(), "mlflow ui")
+    lines = closing_lines(replay(small_search()), experiment(), STORAGE, "mlflow ui")
     assert lines == [
         "Search exp9 (laptop) finished: 4 trials (1 diverged, 2 finished, 1 halved)",
         "Best trial: exp9-0001, eval NLL 2.5000 ± 0.0500 after 4.0k tokens",
@@ -138,13 +151,16 @@ def test_closing_lines_say_what_won_why_and_where_to_look() -> None:
         "  1.5000 ± 0.0000 below the base model: more than noise",
         "  weights: trials/0001",
         "Tokens: 11.0k spent, 5.0k saved by stopping trials early",
+        "Report: python -m analysis.report exp9 --storage 'my runs'",
+        "Promote: python -m analysis.promote exp9 --storage 'my runs' "
+        f"--to {Path.cwd().as_uri()}/my%20runs/promoted/exp9-0001",
         "Dashboard: mlflow ui",
     ]
 
 
 def test_the_closing_lines_and_the_summary_say_what_other_seeds_said() -> None:
     state = replay(confirmed_search(2.51, 2.9, 2.52, 2.91))
-    lines = closing_lines(state, experiment(), "mlflow ui")
+    lines = closing_lines(state, experiment(), STORAGE, "mlflow ui")
     assert lines[0] == (
         "Search exp9 (laptop) finished: 4 trials (1 diverged, 2 finished, 1 halved), "
         "4 runs to confirm the best (4 finished)"
@@ -155,7 +171,7 @@ def test_the_closing_lines_and_the_summary_say_what_other_seeds_said() -> None:
         "(0.3933 against 0.0185)",
         "  1.5000 ± 0.0000 below the base model: more than noise",
     ]
-    summary = summarise(state, experiment(), {})
+    summary = summarise(state, experiment(), FOLDER, {})
     check_schema(summary)
     assert [trial["confirms"] for trial in summary["trials"]] == [None] * 4 + [1, 0, 1, 0]
     assert [trial["config"]["run"]["seed"] for trial in summary["trials"][4:]] == [1, 1, 2, 2]  # type: ignore[index]
@@ -172,19 +188,21 @@ def test_the_closing_lines_and_the_summary_say_what_other_seeds_said() -> None:
 def test_what_is_still_to_be_confirmed_is_said() -> None:
     about = dataclasses.replace(experiment(), budget=BudgetConfig(trials=4))
     events = [*small_search()[:-1], *a_repeat(4, 1, 1, 2.5), SearchEnded(1200.0, "interrupted", 200.0)]
-    assert "  not confirmed yet: 3 runs with other seeds to come" in closing_lines(replay(events), about, "x")
-    whole = closing_lines(replay(confirmed_search(2.51, 2.9, 2.52, 2.91)), about, "x")
+    assert "  not confirmed yet: 3 runs with other seeds to come" in closing_lines(
+        replay(events), about, STORAGE, "x"
+    )
+    whole = closing_lines(replay(confirmed_search(2.51, 2.9, 2.52, 2.91)), about, STORAGE, "x")
     assert not any("not confirmed yet" in line for line in whole)
 
 
 def test_a_tie_is_named_with_the_rule_that_decided() -> None:
     state = replay(confirmed_search(3.0, 2.6, 2.9, 2.8))
-    lines = closing_lines(state, experiment(), "mlflow ui")
+    lines = closing_lines(state, experiment(), STORAGE, "mlflow ui")
     assert any(line.startswith("Best trial: exp9-0000") for line in lines)
     (told,) = (line for line in lines if "a tie with" in line)
     assert "exp9-0001 (mean 2.8000 ± " in told
     assert told.endswith("preferred for the smaller spread over seeds")
-    found = summarise(state, experiment(), {})["confirmation"]
+    found = summarise(state, experiment(), FOLDER, {})["confirmation"]
     assert found is not None
     assert set(found["tied"]) == {"exp9-0000", "exp9-0001"}
 
@@ -192,10 +210,10 @@ def test_a_tie_is_named_with_the_rule_that_decided() -> None:
 def test_a_trial_that_diverged_with_another_seed_is_not_called_confirmed() -> None:
     events = [*small_search()[:-1], *a_repeat(4, 1, 1, None, "diverged"), *a_repeat(5, 0, 1, 2.9)]
     state = replay([*events, SearchEnded(1200.0, "finished", 200.0)])
-    lines = closing_lines(state, experiment(), "mlflow ui")
+    lines = closing_lines(state, experiment(), STORAGE, "mlflow ui")
     assert any(line.startswith("Best trial: exp9-0000") for line in lines)
     assert "  exp9-0001 is not confirmed: diverged with seed 1" in lines
-    check_schema(summarise(state, experiment(), {}))
+    check_schema(summarise(state, experiment(), FOLDER, {}))
 
 
 def test_a_lead_within_the_noise_is_called_that() -> None:
@@ -205,7 +223,7 @@ def test_a_lead_within_the_noise_is_called_that() -> None:
         window = dataclasses.replace(report(trial, 4000, None), eval=noisy)
         events += [trial_started(1001.0, trial), Reported(1002.0, window)]
         events.append(Ended(1003.0, outcome(trial, "finished", 4000, noisy.nll)))
-    lines = closing_lines(replay(events), experiment(), "mlflow ui")
+    lines = closing_lines(replay(events), experiment(), STORAGE, "mlflow ui")
     assert any("below the second, exp9-0001: within two standard errors" in line for line in lines)
 
 
@@ -213,5 +231,6 @@ def test_without_any_sound_trial_the_lines_say_so() -> None:
     events = [e for e in small_search() if not isinstance(e, Reported)]
     events = [e for e in events if not (isinstance(e, Ended) and e.outcome.eval_nll is not None)]
     assert any(
-        "No trial can be called the best" in line for line in closing_lines(replay(events), experiment(), "x")
+        "No trial can be called the best" in line
+        for line in closing_lines(replay(events), experiment(), STORAGE, "x")
     )

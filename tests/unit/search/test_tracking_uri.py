@@ -69,6 +69,7 @@ def test_messages_of_libraries_lose_the_secrets() -> None:
         without_secrets(text, uri)
         == "cannot reach https://host:5000/x?*** or https://host/y with auth ('me', '***') ***"
     )
+    assert without_secrets("disk is full\n[SQL: INSERT INTO metrics]\n(Background)", uri) == "disk is full"
 
 
 def test_the_dashboard_is_a_server_or_a_command_for_a_database() -> None:
