@@ -40,11 +40,12 @@ install-head() {
 }
 
 tracking() {
-    local server=(mlflow server --host 127.0.0.1 --port 5000 --workers 2)
+    # One worker: several outlive a parent that is killed, and keep the port from the server that follows.
+    local server=(mlflow server --port 5000 --workers 1)
     export MLFLOW_ARTIFACTS_DESTINATION="${MLFLOW_ARTIFACTS_DESTINATION:-$STORAGE/mlartifacts}"
     export MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false
     if [ -n "${TRACKING_PASSWORD:-}" ]; then
-        server=(mlflow server --host 0.0.0.0 --port 5000 --workers 2 --app-name basic-auth)
+        server+=(--host 0.0.0.0 --app-name basic-auth)
         export MLFLOW_AUTH_CONFIG_PATH=~/.sft-search.auth.ini
         export MLFLOW_AUTH_ADMIN_USERNAME=sft MLFLOW_AUTH_ADMIN_PASSWORD="$TRACKING_PASSWORD"
         MLFLOW_FLASK_SERVER_SECRET_KEY=$(head -c 32 /dev/urandom | base64)
