@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# What cluster.yaml and cluster.aws.yaml run on the machines: cluster.sh install | install-head | tracking
+# What cluster.yaml and cluster.aws.yaml run on the machines: cluster.sh install | install-head | tracking | leave
 #   install       the project and its pinned dependencies in ~/sft-search/venv, and the shells' environment
 #   install-head  the rest of the environment, for drivers
 #   tracking      the MLflow server, which is started again when it dies and ends with Ray
+#   leave         end what Ray leaves on a worker whose head is gone
 set -euo pipefail
 project=~/sft-search
 settings=~/.sft-search.env # written by the cluster's file
@@ -58,6 +59,15 @@ tracking() {
         tail --pid="$(pgrep -o -x gcs_server)" -f /dev/null
         kill -KILL 0
     ' supervise "${server[@]}" < /dev/null >> ~/mlflow.log 2>&1 &
+}
+
+leave() {
+    # `ray down` stops the head alone. A worker's raylet ends itself after a minute without one, but its agents stay
+    # (Ray 2.60); all that one `ray start` starts is one process group.
+    local raylet group
+    raylet=$(pgrep -o -x raylet)
+    group=$(ps -o pgid= "$raylet" | tr -d ' ')
+    setsid bash -c 'tail --pid="$1" -f /dev/null; kill -KILL -- "-$2"' leave "$raylet" "$group" < /dev/null > /dev/null 2>&1 &
 }
 
 "$1"

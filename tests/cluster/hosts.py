@@ -23,7 +23,7 @@ HOME = Path("/home/sft")
 STORAGE = Path("/srv/storage")
 """Where each host sees the folder they share, as NFS would show it."""
 USER = "sft"
-NEEDED = ("ip", "nsenter", "unshare", "setpriv", "sshd", "ssh", "ssh-keygen", "rsync")
+NEEDED = ("ip", "ss", "nsenter", "unshare", "setpriv", "sshd", "ssh", "ssh-keygen", "rsync", "curl", "pkill")
 REPOSITORY = Path(__file__).parents[2]
 _BOOT = Path(__file__).with_name("boot.sh")
 _KEPT = tuple(dict.fromkeys((sys.prefix, sys.base_prefix, str(REPOSITORY))))
@@ -59,7 +59,9 @@ def missing() -> str:
     """Say what keeps this machine from building hosts; empty when nothing does."""
     absent = [tool for tool in NEEDED if shutil.which(tool, path=f"{os.environ['PATH']}:{_PATH}") is None]
     if absent:
-        return f"test hosts need {', '.join(absent)} (apt-get install iproute2 openssh-server rsync)"
+        return (
+            f"test hosts need {', '.join(absent)} (apt-get install iproute2 openssh-server rsync curl procps)"
+        )
     if os.geteuid() != 0:
         return "test hosts need root: they are made of namespaces"
     made = subprocess.run([*_own_network(), "true"], capture_output=True, text=True)

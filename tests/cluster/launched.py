@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from tests.cluster.hosts import REPOSITORY, STORAGE, USER, Host, Lan, run
 
@@ -89,7 +88,3 @@ def _install(host: Host) -> None:
         for name in ("pyproject.toml", "constraints.txt"):
             with (REPOSITORY / name).open("rb") as file:
                 shutil.copyfileobj(file, installed)
-
-
-def home_of(cluster: Cluster, name: str) -> Path:
-    return cluster.net.hosts[name].home

@@ -3,10 +3,12 @@
 One cluster serves all tests, in the order in which they stand: launching takes half a minute.
 """
 
+import importlib.util
 import os
 import re
 import subprocess
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,20 +20,21 @@ from search.events import Ended, Event, Reported, Retried
 from search.ledger import FILE_NAME, read_events
 from search.state import SearchState
 from search.tracking import updates_of
-from tests.cluster.hosts import HOME, REPOSITORY, boot, cut, inside, kill, mend, processes
+from tests.cluster.hosts import REPOSITORY, boot, cut, inside, kill, mend, processes, run
 from tests.cluster.launched import FILE, NODES, Cluster, succeed, wait_until
 from tests.dialogues import write_dialogues
+from tests.skips import skip
 from tests.unit.search.sent import Sent, sent_figures
 
 pytestmark = pytest.mark.cluster
-MAX_TOKENS = 30_000
+MAX_TOKENS = 24_000
 SETTINGS = (
     "data.sources=/srv/storage/mine.jsonl",
     "data.max_example_tokens=128",
     "data.max_eval_examples=32",
     f"run.max_tokens={MAX_TOKENS}",
     "run.window_tokens=1000",
-    "halving.first_rung_tokens=15000",
+    "halving.first_rung_tokens=12000",
     "optim.effective_batch_size=8",
     "optim.warmup_tokens=0",
     "optim.schedule=constant",
@@ -45,6 +48,8 @@ ARGUMENTS = " ".join(
 SEARCH = f"python -m search.run {ARGUMENTS}"
 DASHBOARD = "http://127.0.0.1:8265"
 RANK = "RayTrainWorker"
+PASSWORD = "correct-horse-battery"
+CUT_S = 12
 FINISHED = "the search exp4 is finished"
 
 
@@ -118,23 +123,23 @@ def test_a_search_outlives_a_dead_machine_and_a_cut_link_and_is_followed_from_th
         assert trains(cluster, "worker-1")
         assert trains(cluster, "worker-2")
         before = run_ids(cluster)
-        kill(net, "worker-1")
-        boot(net, "worker-1")
     assert "the search goes on" in (tmp_path / "first.log").read_text()
+    kill(net, "worker-1")
+    cut(net, "worker-2")
+    time.sleep(CUT_S)
+    mend(net, "worker-2")
+    boot(net, "worker-1")
     with typed_at_desk(cluster, f"{SEARCH} --address {DASHBOARD}", tmp_path / "again.log") as followed:
-        wait_until(lambda: trains(cluster, "worker-1"), 150)
-        cut(net, "worker-2")
-        assert "worker-2" not in run_ids(cluster)
-        mend(net, "worker-2")
         assert followed.wait(300) == 0
     told = (tmp_path / "again.log").read_text()
-    assert told.startswith("following job") or "\nfollowing job" in told
+    assert "following job" in told
+    assert "Search exp4 (laptop) finished: 4 trials" in told
     past = events(cluster)
-    assert sorted(e.outcome.trial for e in past if isinstance(e, Ended)) == [0, 1, 2, 3]
-    assert {e.outcome.status for e in past if isinstance(e, Ended)} <= {"finished", "halved"}
+    ended = {event.outcome.trial: event.outcome.status for event in past if isinstance(event, Ended)}
+    assert sorted(ended) == [0, 1, 2, 3]
+    assert not {"failed", "cancelled"} & set(ended.values())
     retries = [event for event in past if isinstance(event, Retried)]
-    assert retries
-    assert {retry.cause for retry in retries} == {"lost"}
+    assert {retry.cause for retry in retries} == {"lost"}, "by the machine that died, and by nothing else"
     for seen in reports(cluster).values():
         assert seen == sorted(set(seen)), "every window once"
     assert set(before.items()) <= set(run_ids(cluster).items())
@@ -172,20 +177,40 @@ def test_the_head_alone_reaches_the_dashboard_and_the_tracking_server(cluster: C
 
 def test_a_client_without_the_token_gets_nothing_from_ray(cluster: Cluster) -> None:
     head = cluster.net.hosts["head"].address
-    opened = f"import ray; ray.init('{head}:6379'); print('in', ray.nodes())"
-    client = f"import ray; ray.init('ray://{head}:10001'); print('in', ray.nodes())"
-    for token in ("", "RAY_AUTH_MODE=token RAY_AUTH_TOKEN=wrong"):
-        for script in (opened, client):
-            asked = asks(cluster, "stranger", f'{token} python -c "{script}"')
-            assert asked.returncode != 0
-            assert "in [" not in asked.stdout
-        asked = asks(cluster, "stranger", f"{token} ray status --address {head}:6379")
-        assert "local.cluster.node" not in asked.stdout
+    ways = (
+        f"ray status --address {head}:6379",
+        f"""python -c "import ray; ray.init('{head}:6379'); print(ray.nodes())" """,
+        f"""python -c "import ray; ray.init('ray://{head}:10001'); print(ray.nodes())" """,
+    )
+    token = (cluster.net.hosts["head"].home / ".ray/auth_token").read_text()
+    for tokens, let_in in (("", False), ("RAY_AUTH_TOKEN=wrong", False), (f"RAY_AUTH_TOKEN={token}", True)):
+        mode = f"export RAY_AUTH_MODE=token {tokens}" if tokens else "true"
+        asked = asks(cluster, "stranger", f"{mode}; {ways[0]}")
+        assert ("local.cluster.node" in asked.stdout) == let_in, asked.stdout
+    # What is refused tries again for a minute; twenty seconds are enough for what is let in.
+    tried = " & ".join(f"(timeout 20 {way})" for way in ways[1:])
+    for tokens in ("", "RAY_AUTH_MODE=token RAY_AUTH_TOKEN=wrong"):
+        asked = asks(cluster, "stranger", f"export {tokens or 'NONE='}; {tried} & wait")
+        assert "NodeID" not in asked.stdout
+
+
+def test_with_a_password_the_tracking_server_answers_other_hosts_that_have_it(cluster: Cluster) -> None:
+    if importlib.util.find_spec("flask_wtf") is None:
+        skip("cluster", "MLflow's basic authentication needs the package Flask-WTF (mlflow[auth])")
+    home = cluster.net.hosts["head"].home
+    with (home / ".sft-search.env").open("a") as settings:
+        settings.write(f"export TRACKING_PASSWORD={PASSWORD}\n")
+    succeed(cluster.at_head("pkill -KILL -f '[m]lflow server'; bash ~/sft-search/cluster.sh tracking"))
+    search = f"http://{cluster.net.hosts['head'].address}:5000/api/2.0/mlflow/experiments/get-by-name"
+    asked = f"curl --silent --get --data experiment_name=exp4 --write-out '%{{http_code}}' {search}"
+    wait_until(lambda: asks(cluster, "stranger", asked).stdout.endswith("401"), 90)
+    for login, answer in (("sft:a wrong password", "401"), (f"sft:{PASSWORD}", "200")):
+        assert asks(cluster, "stranger", f"{asked} --user '{login}'").stdout.endswith(answer)
+    client = "from mlflow import MlflowClient; print(MlflowClient().get_experiment_by_name('exp4').name)"
+    assert "exp4" in succeed(cluster.at_head(f'python -c "{client}"')), "drivers log in by themselves"
 
 
 def asks(cluster: Cluster, name: str, script: str) -> "subprocess.CompletedProcess[str]":
-    from tests.cluster.hosts import run
-
     return run(cluster.net, name, f"export PATH={sys.prefix}/bin:$PATH; {script}", 60)
 
 
@@ -194,4 +219,3 @@ def test_ray_down_leaves_no_process(cluster: Cluster) -> None:
     for name in NODES:
         wait_until(lambda name=name: processes(cluster.net, name) == {}, 120)
     assert (cluster.net.hosts["head"].home / "mlflow.db").exists()
-    assert HOME  # the machines keep what was installed
