@@ -34,6 +34,7 @@ install() {
 install-head() {
     cat >> "$profile" <<-'PROFILE'
 		export MLFLOW_TRACKING_URI=http://127.0.0.1:5000
+		export RAY_JOB_STOP_WAIT_TIME_S=120 # a search ends its trials and sends its figures; Ray gives 3 s
 		if [ -n "${TRACKING_PASSWORD:-}" ]; then
 		    export MLFLOW_TRACKING_USERNAME=sft MLFLOW_TRACKING_PASSWORD="$TRACKING_PASSWORD"
 		fi

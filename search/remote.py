@@ -42,19 +42,25 @@ def job_command(arguments: list[str]) -> str:
     return shlex.join(["python", "-m", "search.run", *kept])
 
 
-def run_remotely(address: str, arguments: list[str]) -> int:
+def run_remotely(address: str, arguments: list[str], storage: str) -> int:
     """Run a command as a job of a cluster, or follow the job that runs it, until it is over.
 
     Args:
         address: Of the cluster's dashboard, for example `http://127.0.0.1:8265`.
         arguments: Of `python -m search.run`.
+        storage: The storage folder that they name.
 
     Returns:
         The exit code of the job's command.
 
     Raises:
-        InputError: The dashboard does not answer, or not without a token.
+        InputError: The folder has no full path, or the dashboard does not answer, or not without a token.
     """
+    if not storage.startswith("/") and ":/" not in storage:
+        raise InputError(
+            f"--storage {storage!r} must be a full path where the command runs on a cluster; give a folder "
+            "that all its machines see, for example /srv/storage/runs"
+        )
     from ray.job_submission import JobSubmissionClient
 
     command = job_command(arguments)
@@ -69,7 +75,7 @@ def run_remotely(address: str, arguments: list[str]) -> int:
     except _trouble() as error:
         raise _no_answer(address, error) from None
     stop = f"ray job stop --address {address} {job}"
-    print(f"{'following' if running else 'started'} job {job} at {address}; `{stop}` ends it cleanly")
+    print(f"{'following' if running else 'started'} job {job} at {address}; `{stop}` stops it")
     try:
         info = _follow(client, address, job)
     except KeyboardInterrupt:

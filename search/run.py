@@ -32,7 +32,7 @@ def main() -> int:
     address = find_address(args.address)
     if is_dashboard(address):
         prepare_environment(address)
-        return run_remotely(address, sys.argv[1:])
+        return run_remotely(address, sys.argv[1:], str(args.storage))
     if args.plan:
         plan = draft_plan(experiment, _machines(args, address), args.storage)
         print_plan(plan)

@@ -28,4 +28,9 @@ def test_a_dashboard_is_told_from_a_cluster_to_connect_to() -> None:
 
 def test_a_dashboard_that_does_not_answer_is_told_with_the_fix() -> None:
     with pytest.raises(InputError, match=r"127\.0\.0\.1:9.*no Ray dashboard answers.*`ray dashboard"):
-        run_remotely("http://127.0.0.1:9", ["exp4"])
+        run_remotely("http://127.0.0.1:9", ["exp4"], "/srv/runs")
+
+
+def test_a_folder_of_this_machine_is_no_storage_for_a_cluster() -> None:
+    with pytest.raises(InputError, match="--storage 'runs' must be a full path"):
+        run_remotely("http://127.0.0.1:9", ["exp4"], "runs")
