@@ -57,7 +57,7 @@ tracking() {
     fi
     setsid bash -c '
         while :; do "$@"; echo "the tracking server ended with $?; it is started again"; sleep 2; done &
-        tail --pid="$(pgrep -o -x gcs_server)" -f /dev/null
+        tail --pid="$(pgrep -n -u "$UID" -x gcs_server)" -f /dev/null
         kill -KILL 0
     ' supervise "${server[@]}" < /dev/null >> ~/mlflow.log 2>&1 &
 }
@@ -66,7 +66,7 @@ leave() {
     # `ray down` stops the head alone. A worker's raylet ends itself after a minute without one, but its agents stay
     # (Ray 2.60); all that one `ray start` starts is one process group.
     local raylet group
-    raylet=$(pgrep -o -x raylet)
+    raylet=$(pgrep -n -u "$UID" -x raylet)
     group=$(ps -o pgid= "$raylet" | tr -d ' ')
     setsid bash -c 'tail --pid="$1" -f /dev/null; kill -KILL -- "-$2"' leave "$raylet" "$group" < /dev/null > /dev/null 2>&1 &
 }
