@@ -18,6 +18,8 @@ install() {
 		set +o allexport
 		export PATH="$HOME/sft-search/venv/bin:$PATH" PYTHONPATH="$HOME/sft-search"
 		export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0 MLFLOW_DISABLE_TELEMETRY=true
+		# A slot is half a dozen processes; a head without CPUs would start them one at a time.
+		export RAY_worker_maximum_startup_concurrency=16
 	PROFILE
     grep -qsF "$profile" ~/.bashrc || echo ". $profile" >> ~/.bashrc
 
