@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# What cluster.yaml and cluster.aws.yaml run on the machines: cluster.sh install | install-head | tracking
+# What cluster.yaml and cluster.aws.yaml run on the machines: cluster.sh install | install-head | tracking | leave
 #   install       the project and its pinned dependencies in ~/sft-search/venv, and the shells' environment
 #   install-head  the rest of the environment, for drivers
 #   tracking      the MLflow server, which is started again when it dies and ends with Ray
+#   leave         end what Ray leaves on a worker whose head is gone
 set -euo pipefail
 project=~/sft-search
 settings=~/.sft-search.env # written by the cluster's file
@@ -17,6 +18,8 @@ install() {
 		set +o allexport
 		export PATH="$HOME/sft-search/venv/bin:$PATH" PYTHONPATH="$HOME/sft-search"
 		export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0 MLFLOW_DISABLE_TELEMETRY=true
+		# A slot is half a dozen processes; a head without CPUs would start them one at a time.
+		export RAY_worker_maximum_startup_concurrency=16
 	PROFILE
     grep -qsF "$profile" ~/.bashrc || echo ". $profile" >> ~/.bashrc
 
@@ -33,6 +36,7 @@ install() {
 install-head() {
     cat >> "$profile" <<-'PROFILE'
 		export MLFLOW_TRACKING_URI=http://127.0.0.1:5000
+		export RAY_JOB_STOP_WAIT_TIME_S=120 # a search ends its trials and sends its figures; Ray gives 3 s
 		if [ -n "${TRACKING_PASSWORD:-}" ]; then
 		    export MLFLOW_TRACKING_USERNAME=sft MLFLOW_TRACKING_PASSWORD="$TRACKING_PASSWORD"
 		fi
@@ -40,11 +44,12 @@ install-head() {
 }
 
 tracking() {
-    local server=(mlflow server --host 127.0.0.1 --port 5000 --workers 2)
+    # One worker: several outlive a parent that is killed, and keep the port from the server that follows.
+    local server=(mlflow server --port 5000 --workers 1)
     export MLFLOW_ARTIFACTS_DESTINATION="${MLFLOW_ARTIFACTS_DESTINATION:-$STORAGE/mlartifacts}"
     export MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false
     if [ -n "${TRACKING_PASSWORD:-}" ]; then
-        server=(mlflow server --host 0.0.0.0 --port 5000 --workers 2 --app-name basic-auth)
+        server+=(--host 0.0.0.0 --app-name basic-auth)
         export MLFLOW_AUTH_CONFIG_PATH=~/.sft-search.auth.ini
         export MLFLOW_AUTH_ADMIN_USERNAME=sft MLFLOW_AUTH_ADMIN_PASSWORD="$TRACKING_PASSWORD"
         MLFLOW_FLASK_SERVER_SECRET_KEY=$(head -c 32 /dev/urandom | base64)
@@ -54,9 +59,18 @@ tracking() {
     fi
     setsid bash -c '
         while :; do "$@"; echo "the tracking server ended with $?; it is started again"; sleep 2; done &
-        tail --pid="$(pgrep -o -x gcs_server)" -f /dev/null
+        tail --pid="$(pgrep -n -u "$UID" -x gcs_server)" -f /dev/null
         kill -KILL 0
     ' supervise "${server[@]}" < /dev/null >> ~/mlflow.log 2>&1 &
+}
+
+leave() {
+    # `ray down` stops the head alone. A worker's raylet ends itself after a minute without one, but its agents stay
+    # (Ray 2.60); all that one `ray start` starts is one process group.
+    local raylet group
+    raylet=$(pgrep -n -u "$UID" -x raylet)
+    group=$(ps -o pgid= "$raylet" | tr -d ' ')
+    setsid bash -c 'tail --pid="$1" -f /dev/null; kill -KILL -- "-$2"' leave "$raylet" "$group" < /dev/null > /dev/null 2>&1 &
 }
 
 "$1"

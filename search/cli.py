@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from search import tracking_uri
 from search.cluster import find_address, local_machine
+from search.remote import TOKEN, is_dashboard
 from spaces.experiment import Experiment, Profile
 from spaces.load import load_experiment
 from spaces.override import override
@@ -37,7 +38,9 @@ def experiment_parser(description: str) -> argparse.ArgumentParser:
         help="a folder, or an address such as s3://bucket/path; default: runs",
     )  # fmt: skip
     parser.add_argument(
-        "--address", default="", help="address of a running Ray cluster; default: RAY_ADDRESS"
+        "--address",
+        default="",
+        help="address of a running Ray cluster, or http address of its dashboard; default: RAY_ADDRESS",
     )
     return parser
 
@@ -87,6 +90,10 @@ def prepare_environment(address: str = "") -> None:
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
         # A slot is half a dozen processes; Ray would start two at a time here, and warn about the others.
         os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "16")
+        if not any(node.gpus for node in local_machine().nodes):
+            os.environ.setdefault("DS_ACCELERATOR", "cpu")  # on a cluster each machine sees for itself
+    elif is_dashboard(address) and TOKEN.expanduser().is_file():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray's clients send the token in this mode only
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # two threads made the same step eight times slower
     os.environ.setdefault(
         "TOKENIZERS_PARALLELISM", "false"
@@ -102,8 +109,6 @@ def prepare_environment(address: str = "") -> None:
         os.environ.setdefault(name, value)
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("DS_IGNORE_CUDA_DETECTION", "1")
-    if not any(node.gpus for node in local_machine().nodes):
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # search.tracking says once that MLflow is away
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # or that its disk is full

@@ -1,11 +1,13 @@
 """`python -m search.run exp4`: run a search, or go on with the one in the storage folder."""
 
+import sys
 from pathlib import Path
 
 from search.cli import experiment_parser, prepare_environment, resolve, run_command
 from search.cluster import Cluster, find_address, local_machine, ray_cluster
 from search.plan import draft_plan, refuse
 from search.plan_text import print_plan
+from search.remote import is_dashboard, run_remotely
 from spaces.space import check_space
 from train_fn.working_copy import local_storage
 
@@ -29,6 +31,9 @@ def main() -> int:
     experiment = resolve(args)
     check_space(experiment)
     address = find_address(args.address)
+    if is_dashboard(address):
+        prepare_environment(address)
+        return run_remotely(address, sys.argv[1:], str(args.storage))
     if args.plan:
         storage = local_storage(args.storage)
         plan = draft_plan(experiment, _machines(storage, address), storage)

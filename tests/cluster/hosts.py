@@ -23,10 +23,13 @@ HOME = Path("/home/sft")
 STORAGE = Path("/srv/storage")
 """Where each host sees the folder they share, as NFS would show it."""
 USER = "sft"
-NEEDED = ("ip", "nsenter", "unshare", "setpriv", "sshd", "ssh", "ssh-keygen", "rsync")
+NEEDED = ("ip", "ss", "nsenter", "unshare", "setpriv", "sshd", "ssh", "ssh-keygen", "rsync", "curl", "pkill")
 REPOSITORY = Path(__file__).parents[2]
 _BOOT = Path(__file__).with_name("boot.sh")
 _KEPT = tuple(dict.fromkeys((sys.prefix, sys.base_prefix, str(REPOSITORY))))
+_NAMESPACES = (
+    "--pid", "--fork", "--kill-child", "--mount-proc", "--mount", "--net", "--uts", "--ipc",
+)  # fmt: skip
 _BOOT_S = 30.0
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -59,11 +62,14 @@ def missing() -> str:
     """Say what keeps this machine from building hosts; empty when nothing does."""
     absent = [tool for tool in NEEDED if shutil.which(tool, path=f"{os.environ['PATH']}:{_PATH}") is None]
     if absent:
-        return f"test hosts need {', '.join(absent)} (apt-get install iproute2 openssh-server rsync)"
+        return (
+            f"test hosts need {', '.join(absent)} (apt-get install iproute2 openssh-server rsync curl procps)"
+        )
     if os.geteuid() != 0:
         return "test hosts need root: they are made of namespaces"
-    made = subprocess.run([*_own_network(), "true"], capture_output=True, text=True)
-    return "" if made.returncode == 0 else f"namespaces cannot be made here: {made.stderr.strip()}"
+    probe = ["unshare", *_NAMESPACES, "ip", "link", "add", "probe", "type", "bridge"]
+    made = subprocess.run(probe, capture_output=True, text=True)
+    return "" if made.returncode == 0 else f"test hosts cannot be made here: {made.stderr.strip()}"
 
 
 @contextmanager
@@ -100,8 +106,8 @@ def boot(net: Lan, name: str) -> None:
     (host.folder / "booted").unlink(missing_ok=True)
     # A shell of our own between the test and the host would outlive a killed test: the kernel ends both.
     command = [
-        *("setpriv", "--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child", "--mount-proc"),
-        *("--mount", "--net", "--uts", "--ipc", str(_BOOT), name, str(host.folder), str(net.storage), *_KEPT),
+        *("setpriv", "--pdeathsig", "KILL", "unshare", *_NAMESPACES),
+        *(str(_BOOT), name, str(host.folder), str(net.storage), *_KEPT),
     ]
     with (host.folder / "boot.log").open("ab") as log:
         outside = psutil.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)

@@ -1,4 +1,5 @@
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -67,3 +68,29 @@ def test_a_bug_keeps_its_traceback() -> None:
     with pytest.raises(ZeroDivisionError):
         run_command(lambda: 1 // 0)
     assert sys.stdout
+
+
+def accelerator(monkeypatch: pytest.MonkeyPatch, address: str) -> str | None:
+    node = Node(cpus=8, gpus=0, memory_gib=64, gpu_memory_gib=None, name="here")
+    monkeypatch.setattr(cli, "local_machine", lambda: Cluster((node,), local=True))
+    environment: dict[str, str] = {}
+    monkeypatch.setattr(cli.os, "environ", environment)
+    cli.prepare_environment(address)
+    return environment.get("DS_ACCELERATOR")
+
+
+def test_a_head_without_a_gpu_does_not_keep_its_workers_from_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert accelerator(monkeypatch, "") == "cpu"
+    assert accelerator(monkeypatch, "10.0.0.1:6379") is None
+
+
+def test_the_token_of_a_dashboard_is_used_when_there_is_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for token, mode in ((tmp_path / "none", None), (tmp_path / "token", "token")):
+        environment: dict[str, str] = {}
+        monkeypatch.setattr(cli.os, "environ", environment)
+        monkeypatch.setattr(cli, "TOKEN", token)
+        (tmp_path / "token").write_text("secret")
+        cli.prepare_environment("http://127.0.0.1:8265")
+        assert environment.get("RAY_AUTH_MODE") == mode
