@@ -85,6 +85,6 @@ def _install(host: Host) -> None:
     (project / "venv").symlink_to(sys.prefix)
     (host.home / ".bashrc").write_text("# somebody's own shell\n")
     with (host.home / ".sft-search.installed").open("wb") as installed:
-        for name in ("pyproject.toml", "constraints.txt"):
+        for name in ("pyproject.toml", ".cluster/constraints.txt"):
             with (REPOSITORY / name).open("rb") as file:
                 shutil.copyfileobj(file, installed)

@@ -24,7 +24,7 @@ def read(name: str) -> dict[str, Any]:
 
 
 def pins() -> dict[str, Version]:
-    lines = (REPOSITORY / "constraints.txt").read_text().splitlines()
+    lines = (REPOSITORY / ".cluster" / "constraints.txt").read_text().splitlines()
     pairs = [line.split("==") for line in lines if not line.startswith("#")]
     return {canonicalize_name(name): Version(version) for name, version in pairs}
 
@@ -77,4 +77,4 @@ def test_the_tests_run_with_the_pinned_versions_of_what_decides_figures() -> Non
 
 
 def test_the_script_of_the_machines_can_be_parsed() -> None:
-    subprocess.run(["bash", "-n", str(REPOSITORY / "cluster.sh")], check=True)
+    subprocess.run(["bash", "-n", str(REPOSITORY / ".cluster" / "cluster.sh")], check=True)

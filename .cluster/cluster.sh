@@ -25,11 +25,11 @@ install() {
 
     # pip takes a minute to find that nothing is to do; a copy of what it worked from says so at once.
     local installed=~/.sft-search.installed
-    if ! cat "$project/pyproject.toml" "$project/constraints.txt" | cmp --silent - "$installed"; then
+    if ! cat "$project/pyproject.toml" "$project/.cluster/constraints.txt" | cmp --silent - "$installed"; then
         [ -x "$project/venv/bin/python" ] || python3.11 -m venv "$project/venv"
-        "$project/venv/bin/python" -m pip install --constraint "$project/constraints.txt" \
+        "$project/venv/bin/python" -m pip install --constraint "$project/.cluster/constraints.txt" \
             --editable "$project[cluster]"
-        cat "$project/pyproject.toml" "$project/constraints.txt" > "$installed"
+        cat "$project/pyproject.toml" "$project/.cluster/constraints.txt" > "$installed"
     fi
 }
 
