@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import distributed
 
+from tests.poisoned import poisoned_base, poisoned_prepared
 from tests.toys import toy_base, toy_prepared, toy_train_config
 from train_fn.checkpoint_files import complete_folders
 from train_fn.config import LoraConfig
@@ -46,7 +47,7 @@ def run_to_the_end(folder: Path, ranks: int, changes: dict[str, Any], kill_steps
     Args:
         folder: Workspace and records.
         ranks: Processes; more than one are joined by gloo.
-        changes: Of `toy_train_config`.
+        changes: Of `toy_train_config`; `poisoned` names examples with a token whose embedding is no number.
         kill_steps: The optimizer step of each attempt, counted from 1, in which it is killed; the first one
             not before there is a checkpoint.
     """
@@ -137,8 +138,11 @@ def _rank(
 
         if "model__lora" in changes:
             changes = changes | {"model__lora": LoraConfig(**changes["model__lora"])}
-        config = toy_train_config(**changes)
-        outcome = train(config, 0, toy_prepared(), toy_base(), folder / "workspace", emit, 0.0)
+        poisoned = changes.pop("poisoned", None)
+        toys = (toy_prepared(), toy_base())
+        if poisoned is not None:
+            toys = (poisoned_prepared(poisoned), poisoned_base())
+        outcome = train(toy_train_config(**changes), 0, *toys, folder / "workspace", emit, 0.0)
     assert outcome is not None
     if rank == 0:
         (folder / "outcome.json").write_text(json.dumps(_unmeasured(dataclasses.asdict(outcome))))

@@ -1,5 +1,6 @@
 """A trial that is killed and taken up again is, bit for bit, the trial that was never disturbed."""
 
+import json
 import random
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ import pytest
 from deepspeed.accelerator import get_accelerator
 
 from tests.invariance.killed import run_to_the_end, run_with_a_full_disk
+from tests.toys import toy_prepared
+from train_fn.batches import Order
 from train_fn.checkpoint_files import complete_folders
 
 BASE: dict[str, Any] = {
@@ -56,6 +59,24 @@ def test_one_ranks_full_disk_ends_the_trial_on_all_ranks_and_no_checkpoint_count
     assert told[0] == told[1]
     assert "cannot be written" in told[0]
     assert not complete_folders(tmp_path / "full" / "workspace")
+
+
+@pytest.mark.slow  # half a minute each
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_ranks_agree_on_what_spoils_a_step_and_remember_it(tmp_path: Path, stage: int) -> None:
+    order = Order(toy_prepared().train.sources, (), 0)
+    place = 8 * (1, 6, 6, 1)[stage]  # in the first window, so that a checkpoint knows of it; or later
+    culprits = [int(order.take(place, 8)[k]) for k in (1, 6)]
+    changes = {"engine__zero_stage": stage, "run__max_tokens": 4000, "poisoned": culprits}
+    check_killed_is_undisturbed(tmp_path, 2, changes, kills=1)
+    for run in ("whole", "parts"):
+        file = tmp_path / run / "workspace" / "skipped_examples.jsonl"
+        named = [json.loads(line) for line in file.read_text().splitlines()]
+        assert named == [{"id": f"toy:{culprit}", "window": place} for culprit in sorted(culprits)]
+    alone = run_to_the_end(tmp_path / "alone", 1, BASE | changes, ())
+    told = json.loads((tmp_path / "whole" / "outcome.json").read_text())
+    assert (alone.outcome["tokens_seen"], alone.outcome["steps"]) == (told["tokens_seen"], told["steps"])
+    assert alone.outcome["eval_nll"] == pytest.approx(told["eval_nll"], abs=1e-4)
 
 
 @pytest.mark.slow

@@ -118,3 +118,10 @@ def test_a_trial_taken_up_again_still_knows_its_culprits(tmp_path: Path) -> None
         whole.eval_nll,
     )
     assert [r.points for r in rest] == [r.points for r in reports[-len(rest) :]]
+
+
+def test_steps_that_are_left_out_are_named_before_the_examples(tmp_path: Path) -> None:
+    prepared, toys = poisoned_prepared([STEP[3]]), poisoned_base()
+    train(toy_train_config(), 7, prepared, toys, tmp_path, lambda _: True, time.time(), skip=(8,))
+    window = [{"id": f"toy:{example}", "window": 8} for example in ORDER.take(8, 8)]
+    assert named(tmp_path) == [*window, {"id": f"toy:{STEP[3]}", "window": PLACE}]
