@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from search.events import Ended, Reported
+from search.events import Ended, Event, Reported
 from search.ledger import decode
 from tests.integration.commands import REPOSITORY, command
-from tests.object_store import S3Server, s3_server
+from tests.object_store import s3_server
 from train_fn import object_store
 from train_fn.carried import LEDGER
 
@@ -35,20 +35,23 @@ def search_on(address: str) -> list[str]:
 
 
 def wait_for_checkpoint(process: "subprocess.Popen[str]", address: str) -> str:
-    """Wait until a checkpoint is whole on the store; return the path of its index."""
+    """Wait until a checkpoint is whole on the store and the ledger there goes as far; return its trial."""
     while True:
         for path in object_store.listed(address, "exp4/trials"):
-            if "checkpoints/whole-" in path:
-                return path
+            trial, _, name = path.partition("/checkpoints/whole-tokens-")
+            if name and (int(trial), int(name.removesuffix(".json"))) in reports(address):
+                return trial
         assert process.poll() is None, process.stdout.read() if process.stdout else ""
         time.sleep(0.2)
 
 
-def ended(server: S3Server, address: str) -> dict[int, str]:
-    events = [decode(line) for line in (object_store.get(address, f"exp4/{LEDGER}") or b"").splitlines()]
-    reports = [(e.report.trial, e.report.tokens_seen) for e in events if isinstance(e, Reported)]
-    assert len(reports) == len(set(reports))
-    return {e.outcome.trial: e.outcome.status for e in events if isinstance(e, Ended)}
+def events(address: str) -> list[Event]:
+    text = object_store.get(address, f"exp4/{LEDGER}") or b""
+    return [decode(line) for line in text.splitlines(keepends=True) if line.endswith(b"\n")]
+
+
+def reports(address: str) -> list[tuple[int, int]]:
+    return [(e.report.trial, e.report.tokens_seen) for e in events(address) if isinstance(e, Reported)]
 
 
 @pytest.mark.slow
@@ -60,8 +63,7 @@ def test_a_search_whose_machine_is_lost_goes_on_from_the_store(tmp_path: Path) -
             search_on(address), cwd=REPOSITORY, env=on_machine(first), text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
-        checkpoint = wait_for_checkpoint(process, address)
-        time.sleep(8)  # the ledger follows within seconds: a trial that nobody knows is begun anew
+        trial = wait_for_checkpoint(process, address)
         process.send_signal(signal.SIGKILL)
         process.wait()
         shutil.rmtree(first)
@@ -77,9 +79,9 @@ def test_a_search_whose_machine_is_lost_goes_on_from_the_store(tmp_path: Path) -
         assert done.returncode == 0, done.stdout + done.stderr
         assert "waiting up to 60 s for a sign of life" in done.stdout
         assert "the search is taken up from s3://bucket/team/exp4" in done.stdout
-        inside = checkpoint.split("/")[0]
-        assert any(f"/exp4/trials/{inside}/checkpoints/tokens-" in path for path in server.fetched)
-        outcomes = ended(server, address)
+        assert any(f"/exp4/trials/{trial}/checkpoints/tokens-" in path for path in server.fetched)
+        assert len(reports(address)) == len(set(reports(address)))
+        outcomes = {e.outcome.trial: e.outcome.status for e in events(address) if isinstance(e, Ended)}
         assert set(outcomes) == {0, 1}
         assert "finished" in outcomes.values()
         left = {tuple(path.split("/")[1:2]) for path in object_store.listed(address, "exp4/trials")}

@@ -5,10 +5,10 @@ import pytest
 
 from search import remote_lock
 from search.carrier import carrying
-from search.events import WeightsRemoved
+from search.events import Decided, Ended, WeightsRemoved
 from search.ledger import FILE_NAME, Ledger
 from search.lock import locked
-from search.state import SearchState
+from search.state import SearchState, replay
 from tests.object_store import S3Server, s3_server
 from tests.unit.search.recorded import small_search
 from train_fn import object_store
@@ -73,6 +73,26 @@ def test_what_nobody_needs_any_more_is_removed_from_the_store(
     run(storage("a", address, tmp_path, monkeypatch))
     left = {path for path in object_store.listed(address, "exp9/trials") if path.endswith("file")}
     assert left == {"0001/weights/file"}
+
+
+def test_a_checkpoint_that_is_ahead_of_the_ledger_counts_as_never_made(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = storage("a", address, tmp_path, monkeypatch)
+    with locked(here / "exp9.lock") as lock, carrying(here, "exp9", lock):
+        ledger = Ledger(here / "exp9" / FILE_NAME)
+        running = [event for event in small_search() if not isinstance(event, Ended | Decided)]
+        seen = replay(running).trials[0].tokens_seen
+        for event in running:
+            ledger.append(event)
+        ledger.close()
+        for number, tokens in ((0, seen), (0, seen + 1), (77, 1)):
+            part = here / "exp9" / "trials" / f"{number:04d}" / "checkpoints" / f"tokens-{tokens:012d}"
+            part.mkdir(parents=True)
+            (part / "file").write_text("content")
+            send_folder(part)
+    left = {path for path in object_store.listed(address, "exp9/trials") if path.endswith("file")}
+    assert left == {f"0000/checkpoints/tokens-{seen:012d}/file"}
 
 
 def test_a_shared_folder_needs_no_carrier(tmp_path: Path) -> None:
