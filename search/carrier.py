@@ -22,6 +22,7 @@ from search.lock import Lock
 from search.remote_lock import RemoteLock, remotely_locked
 from search.state import SearchState, replay
 from train_fn import carried, object_store
+from train_fn.checkpoint_files import tokens_of
 from train_fn.errors import InputError
 from train_fn.working_copy import Place, place_of, remove_from_store, send_file
 
@@ -157,18 +158,23 @@ def _take_over(storage: Path, name: str) -> None:
 
 
 def _left_over(folder: Path, place: Place) -> list[str]:
-    """List what a command could not remove any more: checkpoints and weights that nobody will ask for."""
+    """List what is on the store and must not be taken up: what a command could not remove any more.
+
+    A checkpoint that is ahead of the ledger counts as never made: the windows before it would be missing.
+    """
     trials = replay(read_events(folder / LEDGER)).trials
-    names = {
-        tuple(path.split("/")[:2]) for path in object_store.listed(place.address, f"{place.name}/trials")
-    }
-    found = []
-    for number, trial in trials.items():
-        over = {"checkpoints"} if trial.status not in ("running", "cancelled") else set()
-        if trial.status != "running" and trial.checkpoint is None:
-            over.add("weights")
-        found += [f"trials/{number:04d}/{what}" for what in sorted(over) if (f"{number:04d}", what) in names]
-    return found
+    found = set()
+    for path in object_store.listed(place.address, f"{place.name}/trials"):
+        number, what, inside = (*path.split("/"), "", "")[:3]
+        trial = trials.get(int(number))
+        if what == "weights" and trial is not None and trial.status != "running" and not trial.checkpoint:
+            found.add(f"trials/{number}/weights")
+        elif what == "checkpoints" and trial is not None and trial.status not in ("running", "cancelled"):
+            found.add(f"trials/{number}/checkpoints")
+        elif what == "checkpoints" and inside.startswith("tokens-"):
+            known = 0 if trial is None else trial.tokens_seen
+            found |= {f"trials/{number}/checkpoints/{inside}"} if tokens_of(Path(inside)) > known else set()
+    return sorted(found)
 
 
 def _stop_this_command(why: str) -> None:

@@ -70,8 +70,9 @@ class RemoteLock:
         Raises:
             InputError: Another command's.
         """
-        text = (object_store.get(self._place.address, self._place.name) or b"").decode(errors="replace")
-        if self._token not in text:
+        content = object_store.get(self._place.address, self._place.name)
+        text = "" if content is None else content.decode(errors="replace")
+        if content is not None and self._token not in text:
             self._held = False
             raise InputError(refusal(self._place, read_owner(text)))
 

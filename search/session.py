@@ -92,6 +92,8 @@ def run_session(
             carrying(storage, experiment.name, lock) as carrier,
             closing(Ledger(folder / LEDGER)) as ledger,
         ):
+            if carrier is not None and lock.previous is None:  # the working copy was lost with its lock
+                _end_what_was_left(carrier.lock.previous)
             return _run(experiment, storage, address, uri, lock, ledger, carrier, allow_code_change)
 
 

@@ -33,6 +33,8 @@ class S3Server:
         self._server = make_server("127.0.0.1", 0, self._answer, threaded=True, request_handler=Quiet)
         self.fail_next = 0
         """So many requests are answered with 500."""
+        self.fetched: list[str] = []
+        """Paths that GET asked for, in their order."""
         self.cut_next = 0
         """So many objects come without their second half."""
 
@@ -53,6 +55,8 @@ class S3Server:
             self.fail_next -= 1
             start_response("500 Internal Server Error", [("Content-Length", "0")])
             return [b""]
+        if environ["REQUEST_METHOD"] == "GET":
+            self.fetched.append(environ["PATH_INFO"])
         body = self._app(environ, start_response)
         if self.cut_next > 0 and environ["REQUEST_METHOD"] == "GET" and "list" not in environ["QUERY_STRING"]:
             self.cut_next -= 1

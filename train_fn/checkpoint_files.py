@@ -32,6 +32,11 @@ def partial_folder(workspace: Path, tokens_seen: int) -> Path:
     return workspace / "checkpoints" / f"{_PARTIAL}{tokens_seen:012d}"
 
 
+def complete_folder(workspace: Path, tokens_seen: int) -> Path:
+    """Return where a checkpoint is once it is complete."""
+    return workspace / "checkpoints" / f"{_COMPLETE}{tokens_seen:012d}"
+
+
 def complete_folders(workspace: Path) -> list[Path]:
     """List the complete checkpoints of a trial, the oldest first."""
     return sorted((workspace / "checkpoints").glob(f"{_COMPLETE}*"))
@@ -71,7 +76,7 @@ def publish(workspace: Path, tokens_seen: int, digests: Mapping[str, FileDigest]
         OSError: The disk does not take it; the checkpoint stays a partial one.
     """
     partial = partial_folder(workspace, tokens_seen)
-    complete = partial.with_name(f"{_COMPLETE}{tokens_seen:012d}")
+    complete = complete_folder(workspace, tokens_seen)
     with open(partial / MANIFEST, "w") as file:
         json.dump({name: asdict(digest) for name, digest in sorted(digests.items())}, file, indent=1)
         file.flush()

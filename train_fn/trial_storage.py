@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from train_fn.assignment import Assignment
-from train_fn.checkpoint_files import KEPT, complete_folders, find_problem, remove_all, tokens_of
+from train_fn.checkpoint_files import KEPT, complete_folder, complete_folders, find_problem, remove_all
 from train_fn.errors import InputError
 from train_fn.ranks import from_rank_0
 from train_fn.report import Outcome
@@ -70,8 +70,13 @@ def keep_checkpoint(workspace: Path, tokens_seen: int) -> None:
     place = place_of(workspace / "checkpoints")
     if place is None or not (workspace / _KEY).is_file():
         return
-    folder = next(one for one in complete_folders(workspace) if tokens_of(one) == tokens_seen)
-    send_folder(folder, (workspace / _KEY).read_text())
+    folder = complete_folder(workspace, tokens_seen)
+    try:
+        send_folder(folder, (workspace / _KEY).read_text())
+    except FileNotFoundError:
+        if folder.is_dir():
+            raise
+        return  # the search, which runs on this node too, removed it meanwhile: the trial is over
     for old in whole_folders(place)[:-KEPT]:
         remove_from_store(Place(place.address, f"{place.name}/{old}"))
 
