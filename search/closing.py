@@ -9,6 +9,7 @@ from search.state import SearchState, tokens_saved, tokens_spent, tried
 from search.summary import count_line, weights_of, why_best
 from spaces.experiment import Experiment
 from spaces.words import count_text, params_text, tokens_text, trial_id
+from train_fn.working_copy import shown
 
 
 def closing_lines(state: SearchState, experiment: Experiment, storage: Path, dashboard: str) -> list[str]:
@@ -17,7 +18,7 @@ def closing_lines(state: SearchState, experiment: Experiment, storage: Path, das
     Args:
         state: What the ledger says.
         experiment: What was searched.
-        storage: The storage folder, as the user gave it.
+        storage: The storage folder, as the user gave it, or the working copy of an address.
         dashboard: How to open the dashboard (`tracking.dashboard_command`).
 
     Returns:
@@ -52,14 +53,14 @@ def next_commands(state: SearchState, name: str, storage: Path) -> list[str]:
     Args:
         state: What the ledger says.
         name: Of the search.
-        storage: The storage folder, as the user gave it.
+        storage: The storage folder, as the user gave it, or the working copy of an address.
 
     Returns:
         None of a search without trials; no promotion where no trial finished.
     """
     if not state.trials:
         return []
-    search = f"{name} --storage {shlex.quote(str(storage))}"
+    search = f"{name} --storage {shlex.quote(shown(storage))}"
     lines = [f"Report: python -m analysis.report {search}"]
     top = best(state)
     if top is not None and top.status == "finished":

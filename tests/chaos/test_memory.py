@@ -100,6 +100,7 @@ def losses(past: list[Event], trial: int) -> dict[int, float]:
 
 
 @pytest.mark.slow
+@pytest.mark.chaos
 def test_a_full_memory_halves_the_micro_batch_and_changes_no_step(
     own_dialogues: Path, tmp_path: Path
 ) -> None:

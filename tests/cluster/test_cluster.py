@@ -200,7 +200,9 @@ def test_with_a_password_the_tracking_server_answers_other_hosts_that_have_it(cl
     home = cluster.net.hosts["head"].home
     with (home / ".sft-search.env").open("a") as settings:
         settings.write(f"export TRACKING_PASSWORD={PASSWORD}\n")
-    succeed(cluster.at_head("pkill -KILL -f '[m]lflow[ .]server'; bash ~/sft-search/.cluster/cluster.sh tracking"))
+    succeed(
+        cluster.at_head("pkill -KILL -f '[m]lflow[ .]server'; bash ~/sft-search/.cluster/cluster.sh tracking")
+    )
     search = f"http://{cluster.net.hosts['head'].address}:5000/api/2.0/mlflow/experiments/get-by-name"
     asked = f"curl --silent --get --data experiment_name=exp4 --write-out '%{{http_code}}' {search}"
     wait_until(lambda: asks(cluster, "stranger", asked).stdout.endswith("401"), 180)
