@@ -95,7 +95,7 @@ def test_retries_and_what_was_left_out_are_told_with_their_causes() -> None:
         else event
         for event in events
     ]
-    summary = summarise(replay([*more[:3], *again, *more[3:]]), experiment(), {})
+    summary = summarise(replay([*more[:3], *again, *more[3:]]), experiment(), FOLDER, {})
     assert [trial["skipped_examples"] for trial in summary["trials"]] == [49, 0, 1, 0]
 
 
