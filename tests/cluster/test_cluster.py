@@ -164,6 +164,28 @@ def test_the_same_search_is_found_by_ray_submit_by_a_job_and_on_the_head(cluster
     assert FINISHED in succeed(cluster.at_desk(job))
 
 
+def test_a_folder_that_the_machines_do_not_share_is_refused(cluster: Cluster) -> None:
+    refused = cluster.at_head(SEARCH.replace("/srv/storage/runs", "~/runs"))
+    assert refused.returncode == 2, refused.stdout
+    last = refused.stdout.splitlines()[-1]
+    assert last.startswith("error: --storage ")
+    assert "is a folder of this machine alone: node 10.77.0." in last
+
+
+def test_the_doctor_examines_every_machine_and_adds_up_over_two_of_them(cluster: Cluster) -> None:
+    slot = ("ranks_per_slot=2", "span_nodes=true", f"cpus_per_rank={os.cpu_count()}")
+    settings = " ".join(f"--set resources.{setting}" for setting in slot)
+    asks = f"python -m search.doctor exp4 --profile laptop --storage /srv/storage/doctor {settings}"
+    said = succeed(cluster.at_head(asks, 300)).splitlines()
+    told = {line.split()[0]: line.split(maxsplit=2)[1:] for line in said if len(line.split()) > 2}
+    assert said[-1] == "ready"
+    assert told["machines"][1].startswith("3 nodes: ")
+    assert told["storage"] == ["ok", "/srv/storage/doctor is written and read by 3 nodes"]
+    assert told["all-reduce"][1].startswith("gloo between 2 ranks, sums right; ")
+    for name in ("versions", "code", "clocks", "disk", "tracking"):
+        assert told[name][0] == "ok", said
+
+
 def test_the_head_alone_reaches_the_dashboard_and_the_tracking_server(cluster: Cluster) -> None:
     head = cluster.net.hosts["head"].address
     for port in (5000, 8265):

@@ -57,16 +57,22 @@ def run_trials_on_two_ranks(folder: Path, jobs: list[dict[str, Any]]) -> list[Ke
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    spawn(_rank, args=(2, port, str(folder), json.dumps(jobs)), nprocs=2)
-    return [torch.load(folder / f"kept-{j}.pt", weights_only=False) for j in range(len(jobs))]
+    spawn(run_rank, args=(2, "127.0.0.1", port, str(folder), json.dumps(jobs)), nprocs=2)
+    return kept_trials(folder, len(jobs))
 
 
-def _rank(rank: int, ranks: int, port: int, folder: str, jobs: str) -> None:
+def kept_trials(folder: Path, jobs: int) -> list[Kept]:
+    """Read what rank 0 of `run_rank` kept."""
+    return [torch.load(folder / f"kept-{j}.pt", weights_only=False) for j in range(jobs)]
+
+
+def run_rank(rank: int, ranks: int, address: str, port: int, folder: str, jobs: str) -> None:
+    """Be one rank of a group that runs jobs, given as JSON; rank 0 listens at the address."""
     os.environ |= {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
         "WORLD_SIZE": str(ranks),
-        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_ADDR": address,
         "MASTER_PORT": str(port),
     }
     torch.set_num_threads(1)
