@@ -78,6 +78,6 @@ def test_other_messages_go_on(scheduler: TokenHalving, made: list[Decision]) -> 
 
 
 def test_the_rungs_are_named_and_saving_is_harmless(scheduler: TokenHalving) -> None:
-    assert scheduler.debug_string() == "Halving on tokens seen, rungs at 100, 300"
+    assert scheduler.debug_string() == "Halving on tokens seen, rungs at 100, 170, 289, 491"
     scheduler.save("/nowhere/scheduler.pkl")
     scheduler.restore("/nowhere/scheduler.pkl")
