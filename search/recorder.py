@@ -17,6 +17,7 @@ from spaces import space
 from spaces.describe import plain_config
 from spaces.words import tokens_text
 from train_fn.config import TrainConfig
+from train_fn.doom import Verdict
 from train_fn.report import Evaluation, Outcome, Report, Status
 
 Listener = Callable[[SearchState, Event], None]
@@ -66,6 +67,7 @@ class TuneRecorder(tune.Callback):  # type: ignore[misc]
         self._study = study
         self._base = base
         self._decision: Decision | None = None
+        self._verdict: Verdict | None = None
         self.refusal = ""
         """Why no trial of this search can run; empty while nothing speaks against it."""
 
@@ -76,6 +78,10 @@ class TuneRecorder(tune.Callback):  # type: ignore[misc]
     def decided(self, decision: Decision) -> None:
         """Keep the halving's decision until its report has been written."""
         self._decision = decision
+
+    def stalled(self, verdict: Verdict) -> None:
+        """Keep why a trial cannot be saved until its report has been written."""
+        self._verdict = verdict
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Record that a slot took up a trial."""
@@ -115,6 +121,9 @@ class TuneRecorder(tune.Callback):  # type: ignore[misc]
             self._recorder.record(Decided(now, decision))
             if not decision.keep:
                 self._end(self._outcome(decision.trial, "halved", decision.reason))
+        verdict, self._verdict = self._verdict, None
+        if verdict is not None:
+            self._end(self._outcome(int(trial.config["trial"]), verdict.status, verdict.reason))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Record the failure of a slot's actor."""

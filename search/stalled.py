@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from train_fn.doom import Verdict, say_tokens
 from train_fn.report import Report
+from train_fn.trend import MIN_POINTS
 
 QUARTILE_SIGMA = 0.6745
 """Median to lower quartile, in standard deviations of a normal distribution."""
@@ -20,11 +21,13 @@ QUARTILE_SIGMA = 0.6745
 class StallRule:
     """Parameters of the rule."""
 
-    spreads: float = 3.0
+    enabled: bool = True
+    spreads: float = 1.5
     """Far above is so many spreads above the median of the peers. A spread is one standard deviation of the
-    better half, from its quartile: bad peers must not widen it."""
-    rise: float = 0.2
-    """... and this fraction above the median: fine-tuning runs that end well were up to 20% above theirs."""
+    better half, from its quartile: bad peers must not widen it. A sweep of learning rates is wide, so few of
+    them are far: the recorded run that stalls lies 1.7 above."""
+    rise: float = 0.5
+    """... and this fraction above the median: nothing that comes within reach of its peers is that far."""
     patience: float = 0.1
     """Share of `run.max_tokens` for which it has stayed there without a falling trend."""
     peers: int = 6
@@ -70,13 +73,14 @@ class Peers:
         The cost is a search and an insertion in a sorted list.
         """
         window = report.tokens_seen // self._window_tokens
-        if not report.points or window <= self._seen.get(report.trial, -1):
+        if not self._rule.enabled or not report.points or window <= self._seen.get(report.trial, -1):
             return None
         self._seen[report.trial] = window
         level, peers = report.points[-1].ema_98, self._levels.setdefault(window, [])
         limit = far_above(level, peers, self._rule)
         insort(peers, level)
-        if limit is None or report.trend.startswith("falling"):
+        falls = report.trend.startswith("falling") or report.steps < 2 * MIN_POINTS  # too few to say
+        if limit is None or falls:
             self._since.pop(report.trial, None)
             return None
         since = self._since.setdefault(report.trial, report.tokens_seen)
