@@ -128,6 +128,8 @@ class Decision:
     peers: int
     keep: bool
     reason: str
+    judged_rung: int | None = None
+    """Ledgers from before lack it."""
 
 
 @dataclass(frozen=True)

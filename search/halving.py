@@ -2,15 +2,16 @@
 
 A trial that arrives at a rung goes on if it is among the best 1 in eta of all that have arrived there so far;
 the first to arrive goes on always, for lack of a peer. Nothing is paused and nobody waits, as in Ray's and
-Syne Tune's ASHA. Two things differ: trials are compared in pairs, on the same held-out examples, so the noise
-of a comparison is known; and a trial that is behind by no more than that noise stays, within a budget of such
-extra survivors.
+Syne Tune's ASHA. Four things differ: the rungs stand closer together than 1 in eta would have them, so a
+trial is judged often and each time mildly; at each rung it is judged again at those behind it, where more
+have arrived since; trials are compared in pairs, on the same held-out examples, so the noise of a comparison
+is known; and a trial behind by no more than that noise stays, within a budget of such extra survivors.
 """
 
 import math
 from bisect import insort
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from spaces.experiment import HalvingConfig
 from train_fn.paired import paired_difference
@@ -37,6 +38,9 @@ class Decision:
     """Trials that had arrived at this rung, this one included."""
     keep: bool
     reason: str
+    judged_rung: int | None = None
+    """The earlier rung that cutoff, difference, error and peers are of, when the trial would have lost there,
+    had all who came since come before it; None when they are of `rung`."""
 
 
 @dataclass
@@ -50,16 +54,16 @@ class _Rung:
 
 
 def rung_tokens(config: HalvingConfig, max_tokens: int) -> tuple[int, ...]:
-    """Return the tokens of each rung: first_rung * eta^k, while stopping there still saves something.
+    """Return the tokens of each rung: first_rung * spacing^k, while stopping there still saves something.
 
-    The last rung lies at most at max_tokens / sqrt(eta): half-way, on the scale of the rungs, between the end
-    and the rung before it. A later one would save less than (1 - 1 / sqrt(eta)) of a trial.
+    The last rung lies at most at max_tokens / sqrt(spacing): half-way, on the scale of the rungs, between the
+    end and the rung before it. A later one would save less than (1 - 1 / sqrt(spacing)) of a trial.
     """
     rungs: list[int] = []
-    tokens = config.first_rung_tokens
-    while tokens * math.sqrt(config.eta) <= max_tokens:
-        rungs.append(tokens)
-        tokens *= config.eta
+    tokens = float(config.first_rung_tokens)
+    while round(tokens) * math.sqrt(config.spacing) <= max_tokens:
+        rungs.append(round(tokens))
+        tokens *= config.spacing
     return tuple(rungs)
 
 
@@ -77,10 +81,10 @@ class Halving:
         """Return the bracket of a trial, by its number alone.
 
         Bracket b has its first rung at rung b. As in Hyperband (Li et al. 2018, arXiv:1603.06560) every
-        bracket gets about the same budget: of `eta**(B-1) + ... + eta + 1` trials in turn, `eta**(B-1-b)` are
-        in b.
+        bracket gets about the same budget: its trials cost `spacing**b` times as much before they are judged,
+        so of the trials in turn `spacing**(B-1-b)`, rounded, are in b.
         """
-        shares = [self.config.eta ** (self._brackets - 1 - b) for b in range(self._brackets)]
+        shares = [round(self.config.spacing ** (self._brackets - 1 - b)) for b in range(self._brackets)]
         place = trial % sum(shares)
         for bracket, share in enumerate(shares):
             if place < share:
@@ -103,6 +107,8 @@ class Halving:
         if trial in rung.arrivals:
             return None
         decision = self._judge(trial, bracket, reached, tokens_seen, evaluation, rung)
+        if decision.keep:
+            decision = self._with_hindsight(decision)
         self._record(decision, evaluation)
         return decision
 
@@ -131,12 +137,8 @@ class Halving:
         cutoff = difference = error = None
         keep, told = True, "the first to arrive goes on"
         if at.arrivals:
-            places = max(1, peers // self.config.eta)
-            last_in = at.arrivals[at.order[places - 1][2]]
-            cutoff = last_in.nll
-            difference, error = paired_difference(evaluation, last_in)
+            cutoff, difference, error = self._behind(evaluation, at, peers)
             keep, told = self._verdict(evaluation.nll, cutoff, difference, error, peers, at.extra)
-        where = f"rung {rung} ({self.rungs[rung]:,} tokens)"
         return Decision(
             trial=trial,
             bracket=bracket,
@@ -149,8 +151,51 @@ class Halving:
             standard_error=error,
             peers=peers,
             keep=keep,
-            reason=f"{'kept' if keep else 'stopped'} at {where}, arrival {peers}: {told}",
+            reason=f"{'kept' if keep else 'stopped'} at {self._where(rung)}, arrival {peers}: {told}",
         )
+
+    def _with_hindsight(self, decision: Decision) -> Decision:
+        """Stop a trial that a rung behind it, with all who have arrived there since, would not let pass.
+
+        The first to arrive at a rung go on for lack of peers, whatever they are worth. A trial within the
+        noise of the cutoff as it is now keeps the verdict of its time.
+        """
+        for earlier in range(decision.bracket, decision.rung):
+            at = self._arrived.get((decision.bracket, earlier))
+            if at is None or decision.trial not in at.arrivals:
+                continue
+            mine, peers = at.arrivals[decision.trial], len(at.arrivals)
+            if mine.nll <= self._last_in(at, peers).nll:  # cheaper than to pair the examples
+                continue
+            cutoff, difference, error = self._behind(mine, at, peers)
+            band = self.config.noise_band * error
+            if difference <= band:
+                continue
+            told = f"of {peers} arrivals at rung {earlier} by now, its eval NLL {mine.nll:.4f} there misses"
+            behind = f"the cutoff {cutoff:.4f} by {difference:.4f}, more than its noise ({band:.4f})"
+            return replace(
+                decision,
+                cutoff=cutoff,
+                paired_difference=difference,
+                standard_error=error,
+                peers=peers,
+                keep=False,
+                reason=f"stopped at {self._where(decision.rung)}: {told} {behind}",
+                judged_rung=earlier,
+            )
+        return decision
+
+    def _where(self, rung: int) -> str:
+        return f"rung {rung} ({self.rungs[rung]:,} tokens)"
+
+    def _behind(self, evaluation: Evaluation, at: _Rung, peers: int) -> tuple[float, float, float]:
+        """Return the cutoff of a rung, the difference of an evaluation to it, and its standard error."""
+        last_in = self._last_in(at, peers)
+        return last_in.nll, *paired_difference(evaluation, last_in)
+
+    def _last_in(self, at: _Rung, peers: int) -> Evaluation:
+        """Return the evaluation at the cutoff: the last that is among the best 1 in eta."""
+        return at.arrivals[at.order[max(1, peers // self.config.eta) - 1][2]]
 
     def _verdict(
         self, value: float, cutoff: float, difference: float, error: float, peers: int, extra: int

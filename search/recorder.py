@@ -18,6 +18,7 @@ from spaces import space
 from spaces.describe import plain_config
 from spaces.words import tokens_text
 from train_fn.config import TrainConfig
+from train_fn.doom import Verdict
 from train_fn.errors import InputError
 from train_fn.report import Evaluation, Outcome, Report, Status
 
@@ -79,6 +80,7 @@ class TuneRecorder(tune.Callback):  # type: ignore[misc]
         self._study = study
         self._base = base
         self._decision: Decision | None = None
+        self._verdict: Verdict | None = None
         self.refusal = ""
         """Why the search cannot go on; empty while nothing speaks against it."""
 
@@ -89,6 +91,10 @@ class TuneRecorder(tune.Callback):  # type: ignore[misc]
     def decided(self, decision: Decision) -> None:
         """Keep the halving's decision until its report has been written."""
         self._decision = decision
+
+    def stalled(self, verdict: Verdict) -> None:
+        """Keep why a trial cannot be saved until its report has been written."""
+        self._verdict = verdict
 
     @contextmanager
     def _stopping(self) -> Iterator[None]:
@@ -116,9 +122,9 @@ class TuneRecorder(tune.Callback):  # type: ignore[misc]
     ) -> None:
         """Record what a trial said; Tune has already asked the scheduler about it."""
         with self._stopping():
-            self._take(result)
+            self._take(int(trial.config["trial"]), result)
 
-    def _take(self, result: dict[str, Any]) -> None:
+    def _take(self, number: int, result: dict[str, Any]) -> None:
         now = time.time()
         match result:
             case {"baseline": Evaluation() as baseline}:
@@ -144,6 +150,9 @@ class TuneRecorder(tune.Callback):  # type: ignore[misc]
             self._recorder.record(Decided(now, decision))
             if not decision.keep:
                 self._end(self._outcome(decision.trial, "halved", decision.reason))
+        verdict, self._verdict = self._verdict, None
+        if verdict is not None:
+            self._end(self._outcome(number, verdict.status, verdict.reason))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Record the failure of a slot's actor."""

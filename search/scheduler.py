@@ -7,6 +7,8 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from search.halving import Decision, Halving
+from search.stalled import Peers
+from train_fn.doom import Verdict
 from train_fn.report import Report
 
 
@@ -15,15 +17,24 @@ class TokenHalving(FIFOScheduler):  # type: ignore[misc]
 
     _supports_buffered_results = False  # a trial must not train on while its report waits in a buffer
 
-    def __init__(self, halving: Halving, on_decision: Callable[[Decision], None]) -> None:
-        """Judge by `halving` and pass every decision on to `on_decision`, before the trial goes on or
-        stops."""
+    def __init__(
+        self,
+        halving: Halving,
+        on_decision: Callable[[Decision], None],
+        peers: Peers,
+        on_stalled: Callable[[Verdict], None],
+    ) -> None:
+        """Judge by `halving` and, between rungs, by `peers`.
+
+        Every decision is passed on to `on_decision`, and why a trial cannot be saved to `on_stalled`, before
+        the trial goes on or stops.
+        """
         super().__init__()
-        self._halving = halving
-        self._on_decision = on_decision
+        self._halving, self._peers = halving, peers
+        self._on_decision, self._on_stalled = on_decision, on_stalled
 
     def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
-        """Judge a report that carries an evaluation, but not of a run that confirms another trial.
+        """Judge a report, but not of a run that confirms another trial.
 
         Such a run goes to its end: stopped at a rung it would confirm nothing, and counted there it would
         crowd out the trials that the rung is for.
@@ -37,6 +48,10 @@ class TokenHalving(FIFOScheduler):  # type: ignore[misc]
         if not isinstance(report, Report) or trial.config["confirms"] is not None:
             return str(TrialScheduler.CONTINUE)
         number = int(trial.config["trial"])
+        verdict = self._peers.judge(report)
+        if verdict is not None:
+            self._on_stalled(verdict)
+            return str(TrialScheduler.STOP)
         if report.eval is not None:
             decision = self._halving.decide(number, report.tokens_seen, report.eval)
             if decision is not None:

@@ -21,6 +21,7 @@ from search.room import room_watch
 from search.scheduler import TokenHalving
 from search.searcher import StudySearcher
 from search.slots import Slot, SlotSettings
+from search.stalled import Peers, StallRule
 from search.state import SearchState, replay, tried
 from search.study import Study
 from search.tracking_uri import redact
@@ -102,8 +103,11 @@ def search(
         room_watch(inputs.folder, inputs.needed_gib, recorder),
         inputs.capacity,
     )
+    scheduler = TokenHalving(
+        halving, callback.decided, _peers(experiment, past, recorder.state), callback.stalled
+    )
     try:
-        _fit(experiment, inputs, searcher, TokenHalving(halving, callback.decided), callback)
+        _fit(experiment, inputs, searcher, scheduler, callback)
     finally:
         inputs.capacity(0)
     callback.cancel_running()
@@ -219,6 +223,15 @@ def _reconcile(study: Study, state: SearchState, past: list[Event]) -> None:
     for number, outcome in outcomes.items():
         if number in running and outcome.status != "cancelled":
             tell(study, state, outcome)
+
+
+def _peers(experiment: Experiment, past: list[Event], state: SearchState) -> Peers:
+    """Return the trials' smoothed losses so far; runs that confirm a trial are none of its peers."""
+    run = experiment.base.run
+    peers = Peers(StallRule(enabled=experiment.base.doom.enabled), run.max_tokens, run.window_tokens)
+    reports = (event.report for event in past if isinstance(event, Reported))
+    peers.restore(report for report in reports if state.trials[report.trial].confirms is None)
+    return peers
 
 
 def _decisions(past: list[Event]) -> Iterable[tuple[Decision, Evaluation]]:

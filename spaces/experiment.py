@@ -35,25 +35,29 @@ class BudgetConfig:
 class HalvingConfig:
     """Asynchronous successive halving (Li et al. 2020, arXiv:1810.05934) with tokens seen as its clock."""
 
-    eta: int = 3
+    eta: int = 2
     """One trial in `eta` goes on from a rung."""
+    spacing: float = 1.7
+    """Each rung is at so many times the tokens of the one before."""
     first_rung_tokens: int = 10_000
     brackets: int = 1
-    """Bracket b starts at rung b, so its trials get eta**b times the first rung before they are judged."""
+    """Bracket b starts at rung b: its trials get spacing**b times the first rung before they are judged."""
     noise_band: float = 1.0
     """A trial behind the cutoff by at most so many standard errors of their paired difference may stay; 0 is
     plain halving."""
-    extra_survivors: float = 0.25
+    extra_survivors: float = 0.1
     """Survivors through the noise band, at most this fraction of a rung's arrivals so far."""
 
     def __post_init__(self) -> None:
-        check(self.eta >= 2, "halving.eta", self.eta, "must be at least 2", "set it to 3")
+        check(self.eta >= 2, "halving.eta", self.eta, "must be at least 2", "set it to 2")
+        rule = "must be between 1.2 and 10"
+        check(1.2 <= self.spacing <= 10, "halving.spacing", self.spacing, rule, "set it to 1.7")
         rung = self.first_rung_tokens
         check(rung >= 1, "halving.first_rung_tokens", rung, "must be at least 1", "set it to 10000")
         check(self.brackets >= 1, "halving.brackets", self.brackets, "must be at least 1", "set it to 1")
         check(self.noise_band >= 0, "halving.noise_band", self.noise_band, "must be 0 or more", "set it to 1")
         extra = self.extra_survivors
-        check(0 <= extra <= 1, "halving.extra_survivors", extra, "must be in [0, 1]", "set it to 0.25")
+        check(0 <= extra <= 1, "halving.extra_survivors", extra, "must be in [0, 1]", "set it to 0.1")
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from search.recorder import Recorder, TuneRecorder
 from search.retention import Keeper
 from search.scheduler import TokenHalving
 from search.searcher import StudySearcher
+from search.stalled import Peers, StallRule
 from search.state import SearchState
 from search.study import Study
 from spaces.experiment import Experiment
@@ -92,7 +93,8 @@ def search(trials: int, slots: int, folder: Path, kind: str = "tpe") -> Figures:
     halving = Halving(plan.halving, MAX_TOKENS)
     keeper = Keeper(recorder, folder / "trials", plan.budget.keep_weights)
     callback = TuneRecorder(recorder, study, plan.base, keeper.ended)
-    scheduler = TokenHalving(halving, callback.decided)
+    peers = Peers(StallRule(), MAX_TOKENS, WINDOW_TOKENS)
+    scheduler = TokenHalving(halving, callback.decided, peers, callback.stalled)
     searcher = StudySearcher(study, trials, lambda: wanted(recorder.state, plan.confirm))
     cost = Cost()
     live: list[_Live] = []

@@ -50,7 +50,7 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     data = DataConfig(sources=(str(write_personas(folder / "mine.jsonl")),), eval_fraction=0.2)
     prepared = prepare(data, lambda: load_tokenizer("bundled"), "bundled", folder / "data")
-    about = replace(experiment("exp9", 12), behaviour=QUICK)
+    about = replace(experiment("exp9", 24), behaviour=QUICK)
     written = write_search(folder, about, data_key=prepared.key)
     for trial in read_search(folder, "exp9").trials:
         if trial.status == "finished":

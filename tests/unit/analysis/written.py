@@ -69,7 +69,7 @@ def experiment(
         base=TrainConfig(run=RunConfig(max_tokens=MAX_TOKENS, window_tokens=WINDOW)),
         space=paths,
         budget=BudgetConfig(trials=trials),
-        halving=HalvingConfig(first_rung_tokens=FIRST_RUNG),
+        halving=HalvingConfig(eta=3, spacing=3.0, first_rung_tokens=FIRST_RUNG, extra_survivors=0.25),
         sampler=SamplerConfig(kind="random"),
         confirm=confirm or ConfirmConfig(top=0),
         resources=ResourcesConfig(slots=2, ranks_per_slot=2, gpus_per_rank=gpus),

@@ -36,7 +36,7 @@ def test_more_trials_or_other_machines_are_no_change(laptop: Experiment) -> None
 def test_a_changed_experiment_is_not_silently_continued(laptop: Experiment) -> None:
     changed = override(laptop, ["data.max_example_tokens=32", "halving.eta=4"])
     with pytest.raises(
-        InputError, match=r"base\.data\.max_example_tokens: 64 then, 32 now; halving\.eta: 3 then, 4 now"
+        InputError, match=r"base\.data\.max_example_tokens: 64 then, 32 now; halving\.eta: 2 then, 4 now"
     ):
         check_unchanged(changed, "data", started(laptop))
     with pytest.raises(InputError, match=r"space\.optim\.lr"):

@@ -59,7 +59,7 @@ def plan(experiment: Experiment, storage: Path, cluster: Cluster = LAPTOP, **dat
 
 def test_the_laptop_plan_counts_what_will_happen(laptop: Experiment, tmp_path: Path) -> None:
     result = plan(laptop, tmp_path / "not" / "there" / "yet", eval_examples=128)
-    assert result.rungs == (10_000, 30_000)
+    assert result.rungs == (10_000, 17_000, 28_900, 49_130)
     assert result.slots == 2
     assert result.tokens.confirming == 4
     assert result.tokens.at_most == 20 * 90_000 > result.tokens.expected > 4 * 90_000 + 16 * 10_000
@@ -150,7 +150,7 @@ REFUSED: list[Refused] = [
         LAPTOP,
         ("first_rung_tokens = 90,000", "run.max_tokens = 90,000", "set it to 10,000"),
     ),
-    ("too many brackets", {"halving.brackets": 3}, {}, LAPTOP, ("halving.brackets = 3", "2 rungs")),
+    ("too many brackets", {"halving.brackets": 5}, {}, LAPTOP, ("halving.brackets = 5", "4 rungs")),
     (
         "more slots than fit",
         {"resources.slots": 3},
@@ -263,7 +263,7 @@ def test_slots_over_several_nodes_need_a_shared_folder(laptop: Experiment, tmp_p
 
 
 def test_the_first_problem_is_raised_and_the_others_are_counted(laptop: Experiment, tmp_path: Path) -> None:
-    broken = replace_all(laptop, {"resources.slots": 3, "halving.brackets": 3})
+    broken = replace_all(laptop, {"resources.slots": 3, "halving.brackets": 5})
     assert len(draft_plan(broken, LAPTOP, tmp_path, MEAN).problems) == 2
     with pytest.raises(InputError, match=r"resources.slots = 3 .*\(and 1 more: --plan shows them\)"):
         plan(broken, tmp_path)

@@ -26,7 +26,7 @@ def test_the_page_says_everything_a_reader_asks(tmp_path: Path) -> None:
         "EleutherAI/gpt-j-6b, 6.05B parameters, bf16",
         "50,000 examples",
         "NVIDIA RTX A6000",
-        "1,000,000 → 3,000,000 → 9,000,000 tokens",
+        "1,000,000 → 1,700,000 → 2,890,000 → 4,913,000 → 8,352,100 → 14,198,570 tokens",
         "1,040,000,000, every trial to its end",
         "the best 2 trials again with 2 other seeds each, to the end: 4 runs more",
         "1e-07 to 0.0001, log-uniform",
@@ -99,7 +99,7 @@ def test_json_holds_the_numbers(tmp_path: Path) -> None:
     plain = json.loads(
         json.dumps(plan_json(cluster_plan(tmp_path, mean_example_tokens=100.0)), allow_nan=False)
     )
-    assert plain["rungs"] == [1_000_000, 3_000_000, 9_000_000]
+    assert plain["rungs"] == [1_000_000, 1_700_000, 2_890_000, 4_913_000, 8_352_100, 14_198_570]
     assert plain["slots"] == 1
     assert plain["steps"][0]["effective_batch_size"] == 4
     assert plain["model"]["memory"]["weights_gib"] == pytest.approx(11.27, abs=0.01)

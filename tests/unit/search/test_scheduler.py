@@ -1,12 +1,16 @@
+from dataclasses import replace
+
 import pytest
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
 from search.halving import Decision, Halving
 from search.scheduler import TokenHalving
+from search.stalled import Peers, StallRule
 from spaces.experiment import HalvingConfig
 from tests.unit.search.test_halving import evaluation
-from train_fn.report import Report
+from train_fn.doom import Verdict
+from train_fn.report import Point, Report
 
 CONTINUE, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP
 
@@ -43,9 +47,15 @@ def made() -> list[Decision]:
 
 
 @pytest.fixture
-def scheduler(made: list[Decision]) -> TokenHalving:
+def stalled() -> list[Verdict]:
+    return []
+
+
+@pytest.fixture
+def scheduler(made: list[Decision], stalled: list[Verdict]) -> TokenHalving:
     config = HalvingConfig(first_rung_tokens=100, noise_band=0)
-    return TokenHalving(Halving(config, max_tokens=900), made.append)
+    peers = Peers(StallRule(), max_tokens=900, window_tokens=100)
+    return TokenHalving(Halving(config, max_tokens=900), made.append, peers, stalled.append)
 
 
 def test_a_trial_that_loses_its_rung_is_stopped_and_stays_stopped(
@@ -78,6 +88,25 @@ def test_other_messages_go_on(scheduler: TokenHalving, made: list[Decision]) -> 
 
 
 def test_the_rungs_are_named_and_saving_is_harmless(scheduler: TokenHalving) -> None:
-    assert scheduler.debug_string() == "Halving on tokens seen, rungs at 100, 300"
+    assert scheduler.debug_string() == "Halving on tokens seen, rungs at 100, 170, 289, 491"
     scheduler.save("/nowhere/scheduler.pkl")
     scheduler.restore("/nowhere/scheduler.pkl")
+
+
+def test_a_trial_that_stalls_far_above_its_peers_is_stopped_between_rungs(
+    scheduler: TokenHalving, made: list[Decision], stalled: list[Verdict]
+) -> None:
+    def say(number: int, tokens: int, level: float) -> str:
+        points = (Point(tokens, level, level, level),)
+        told = replace(report(number, tokens), points=points, steps=tokens)
+        return scheduler.on_trial_result(None, trial(number), {"report": told})
+
+    for number in range(6):
+        assert [say(number, tokens, 2.0 + 0.1 * number) for tokens in (110, 210, 310)] == [CONTINUE] * 3
+    assert [say(6, tokens, 3.5) for tokens in (110, 210)] == [CONTINUE, STOP]
+    assert made == []
+    assert stalled[0].status == "diverged"
+    assert stalled[0].reason == (
+        "stopped at 210 tokens: smoothed loss 3.50 is stalled above 3.45, where 6 other trials have a median "
+        "of 2.30 at equal tokens"
+    )

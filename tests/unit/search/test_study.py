@@ -26,7 +26,7 @@ EXPERIMENT = Experiment(
     },
     known_good=({"optim.lr": 1e-3, "optim.effective_batch_size": 16}, {"optim.lr": 1e-2}),
     budget=BudgetConfig(trials=12),
-    halving=HalvingConfig(first_rung_tokens=100),
+    halving=HalvingConfig(spacing=3.0, first_rung_tokens=100),
     sampler=SamplerConfig(startup_trials=4, seed=7),
 )
 Params = dict[str, str | int | float | bool]

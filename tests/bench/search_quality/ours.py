@@ -1,0 +1,113 @@
+"""Our own search: the study, the halving and the doom rules as they are, without Ray."""
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import optuna
+from optuna.samplers import RandomSampler
+
+from search.halving import Halving
+from search.study import Study
+from spaces.experiment import BudgetConfig, Experiment, HalvingConfig, SamplerConfig
+from tests.bench.search_quality.race import WORST, MakeMethod, Params, Task
+from train_fn.config import RunConfig, TrainConfig
+from train_fn.curve import Curve
+from train_fn.doom import DoomConfig, judge
+from train_fn.report import Evaluation, Outcome, Status
+
+UNIT_TOKENS = 1_000
+EXAMPLES = 16
+TOKENS = (1,) * EXAMPLES
+FIRST_RUNG = 0.04
+"""Share of a trial's tokens before it is judged for the first time."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an ablation may switch off; the search's own defaults otherwise."""
+
+    halving: HalvingConfig = field(default_factory=HalvingConfig)
+    """Its first rung is put at `first_rung` of a trial."""
+    first_rung: float = FIRST_RUNG
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    doom: bool = True
+    told_complete: bool = False
+    """Whether a halved trial is told as if it had run to its end."""
+
+
+def ours(settings: Settings = Settings()) -> MakeMethod:
+    """Return what makes our search of a task."""
+    return lambda task, seed: _Ours(task, seed, settings)
+
+
+@dataclass
+class _Live:
+    curve: Curve = field(default_factory=Curve.fresh)
+    evaluations: dict[int, float] = field(default_factory=dict)
+
+
+class _Ours:
+    def __init__(self, task: Task, seed: int, settings: Settings) -> None:
+        most = task.units * UNIT_TOKENS
+        first = max(UNIT_TOKENS, round(settings.first_rung * task.units) * UNIT_TOKENS)
+        plan = Experiment(
+            name=task.name,
+            profile="laptop",
+            description="benchmark",
+            base=TrainConfig(
+                run=RunConfig(max_tokens=most, window_tokens=UNIT_TOKENS),
+                doom=DoomConfig(enabled=settings.doom),
+            ),
+            space=task.space,
+            budget=BudgetConfig(trials=task.most_trials),
+            halving=replace(settings.halving, first_rung_tokens=first),
+            sampler=replace(settings.sampler, seed=seed),
+        )
+        study = optuna.create_study(direction="minimize", sampler=RandomSampler(seed=seed))
+        self._study, self._halving = Study(plan, study), Halving(plan.halving, most)
+        self._plan, self._task, self._settings = plan, task, settings
+        self._dice = random.Random(seed)
+        self._live: dict[int, _Live] = {}
+
+    def ask(self) -> tuple[int, Params]:
+        number, params = self._study.ask()
+        self._live[number] = _Live()
+        return number, params
+
+    def report(self, trial: int, unit: int, nll: float, loss: Sequence[float]) -> bool:
+        live, tokens = self._live[trial], unit * UNIT_TOKENS
+        for k, one in enumerate(loss):
+            seen = tokens - UNIT_TOKENS + (k + 1) * UNIT_TOKENS // len(loss)
+            live.curve.add(seen, one if one < WORST else math.nan, 1.0, 0.0, False)
+        last, most = unit == self._task.units, self._plan.base.run.max_tokens
+        if (verdict := judge(live.curve, self._plan.base.doom, most)) is not None:
+            return self._end(trial, verdict.status, tokens)
+        if not last and not any(tokens - UNIT_TOKENS < rung <= tokens for rung in self._halving.rungs):
+            return True
+        if nll >= WORST and self._settings.doom:
+            return self._end(trial, "diverged", tokens)
+        live.evaluations[tokens] = nll
+        if last:
+            return self._end(trial, "finished", tokens)
+        decision = self._halving.decide(trial, tokens, self._evaluation(nll))
+        if decision is not None and not decision.keep:
+            return self._end(trial, "halved", tokens)
+        return True
+
+    def _evaluation(self, nll: float) -> Evaluation:
+        """Return held-out examples whose scatter is that of the noise of their mean."""
+        scatter = self._task.noise * nll * math.sqrt(EXAMPLES)
+        draws = [self._dice.gauss(0, scatter) for _ in TOKENS]
+        mean = math.fsum(draws) / EXAMPLES
+        return Evaluation(nll, self._task.noise * nll, tuple(nll + d - mean for d in draws), TOKENS, 0.0)
+
+    def _end(self, trial: int, status: Status, tokens: int) -> bool:
+        evaluations = self._live.pop(trial).evaluations
+        nll = list(evaluations.values())[-1] if evaluations else None
+        if status == "halved" and self._settings.told_complete:
+            status = "finished"
+        outcome = Outcome(trial, status, "", tokens, 0, 0, nll, None, 0.0, 0.0, None)
+        self._study.tell(outcome, evaluations)
+        return False

@@ -1,0 +1,114 @@
+import math
+from collections.abc import Mapping, Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from search.stalled import Peers, StallRule, far_above
+from tests.curves import TASKSET, fine_tuning_losses, language_model_losses, taskset_losses
+from train_fn.curve import Curve
+from train_fn.report import Point, Report
+
+UNITS = 50
+RULE = StallRule()
+
+
+def report(trial: int, tokens: int, level: float, trend: str = "flat", steps: int = 100) -> Report:
+    points = (Point(tokens, level, level, level),)
+    return Report(trial, tokens, steps, 1, level, points, 0, 1, 0, 0, 0.0, 0, trend, 1.0, 1.0, 0.0, None)
+
+
+def peers() -> Peers:
+    """Return seven trials that have passed 9 windows of 100 tokens, between 2.0 and 2.6."""
+    those = Peers(RULE, max_tokens=1_000, window_tokens=100)
+    those.restore(report(k, t, 2 + 0.1 * k) for k in range(7) for t in range(100, 1_000, 100))
+    return those
+
+
+def test_far_is_far_from_the_better_half_and_needs_enough_peers() -> None:
+    levels = [2.0, 2.1, 2.2, 2.3, 2.4, 9.0, 9.0]
+    assert far_above(3.4, levels, RULE) is None
+    assert far_above(3.5, levels, RULE) == pytest.approx(1.5 * 2.3)
+    assert far_above(99.0, levels[:5], RULE) is None
+    wide = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]
+    assert far_above(9.4, wide, RULE) is None
+    assert far_above(9.5, wide, RULE) == pytest.approx(5 + 1.5 * 2 / 0.6745)
+
+
+def test_a_stalled_trial_is_ended_when_it_has_lasted() -> None:
+    those = peers()
+    assert those.judge(report(8, 100, 4.0)) is None
+    verdict = those.judge(report(8, 200, 4.0))
+    assert verdict is not None
+    assert verdict.status == "diverged"
+    assert verdict.reason.startswith(
+        "stopped at 200 tokens: smoothed loss 4.00 is stalled above 3.45, where 7"
+    )
+
+
+def test_a_trial_that_falls_or_has_hardly_begun_or_repeats_itself_is_left_alone() -> None:
+    those = peers()
+    for tokens in range(100, 1_000, 100):
+        assert those.judge(report(8, tokens, 4.0, trend="falling, p < 0.01")) is None
+        assert those.judge(report(9, tokens, 4.0, steps=15)) is None
+        assert those.judge(report(10, 100, 4.0)) is None
+
+
+def test_switched_off_it_ends_nothing() -> None:
+    off = Peers(StallRule(enabled=False), max_tokens=1_000, window_tokens=100)
+    assert all(
+        off.judge(report(k, t, 1.0 + 9 * (k == 7))) is None for t in range(100, 900, 100) for k in range(8)
+    )
+
+
+@given(st.permutations(range(7)))
+def test_the_order_of_the_peers_changes_nothing(order: list[int]) -> None:
+    those = Peers(RULE, max_tokens=1_000, window_tokens=100)
+    those.restore(report(k, t, 2 + 0.1 * k) for k in order for t in (100, 200))
+    other = peers()
+    for tokens in (100, 200):
+        assert those.judge(report(8, tokens, 4.0)) == other.judge(report(8, tokens, 4.0))
+
+
+def ended(curves: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """Let all curves run at the same pace; return which are ended, and at which share of the run."""
+    those = Peers(RULE, UNITS * 100, 100)
+    live = {name: Curve.fresh() for name in curves}
+    found = {}
+    for unit in range(1, UNITS + 1):
+        for number, (name, losses) in enumerate(curves.items()):
+            if name not in live:
+                continue
+            part = losses[(unit - 1) * len(losses) // UNITS : unit * len(losses) // UNITS]
+            for k, loss in enumerate(part):
+                live[name].add((unit - 1) * 100 + (k + 1) * 100 // len(part), loss, 1.0, 0.0, False)
+            one = live[name].summary()
+            if (
+                part
+                and math.isfinite(one.ema_98)
+                and those.judge(report(number, unit * 100, one.ema_98, one.trend, one.steps))
+            ):
+                found[name] = unit / UNITS
+                del live[name]
+    return found
+
+
+def test_the_recorded_run_that_stalls_is_ended_with_those_that_diverge_and_no_sound_one() -> None:
+    sweep = {name: losses for name, losses in language_model_losses().items() if name.startswith("lr")}
+    assert set(ended(sweep)) == {"lr_sweep_1e-1", "lr_sweep_3e-1", "lr_sweep_1"}
+
+
+@pytest.mark.parametrize("task", TASKSET)
+def test_no_taskset_run_that_ends_better_than_chance_is_ended(task: str) -> None:
+    runs = {str(k): losses[1:] for k, losses in enumerate(taskset_losses(task)[:250])}
+    sound = {name for name, losses in runs.items() if losses[-1] < math.log(2) - 0.01}
+    assert len(sound) >= 10
+    assert not set(ended(runs)) & sound
+
+
+def test_of_the_fine_tuning_runs_only_those_far_above_the_others_are_ended() -> None:
+    runs = fine_tuning_losses()
+    middle = sorted(losses[-1] for losses in runs.values())[len(runs) // 2]
+    found = ended(runs)
+    assert all(runs[name][-1] > 1.5 * middle for name in found), found
