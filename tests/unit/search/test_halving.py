@@ -152,6 +152,23 @@ def test_hindsight_spares_what_the_noise_might_have_hidden() -> None:
     assert rungs.decide(0, 300, evaluation(1.9)).keep  # type: ignore[union-attr]
 
 
+@given(st.lists(st.floats(0, 10), min_size=2, max_size=30, unique=True), st.randoms(), st.floats(0, 10))
+def test_the_order_of_arrival_changes_nothing_for_the_next(
+    values: list[float], order: random.Random, value: float
+) -> None:
+    """With a noise band it may: the budget of extra survivors goes to who comes first."""
+
+    def next_one(arrivals: list[float]) -> Decision | None:
+        rungs = halving(noise_band=0)
+        run(rungs, arrivals)
+        return rungs.decide(99, 100, evaluation(value))
+
+    shuffled = order.sample(values, len(values))
+    mine, other = next_one(values), next_one(shuffled)
+    assert mine is not None
+    assert mine == other
+
+
 def test_equal_trials_all_stay() -> None:
     assert all(d.keep for d in run(halving(noise_band=0), [2.0] * 9))
 
