@@ -112,6 +112,7 @@ def test_a_working_copy_of_another_search_is_moved_aside(
     assert "held another search of this name; it is kept in" in capsys.readouterr().out
 
 
+@pytest.mark.slow  # waits until it gives the store up
 def test_what_the_store_lacks_at_the_end_is_one_clear_line_and_is_sent_later(
     address: str, server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

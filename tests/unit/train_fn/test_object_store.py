@@ -46,6 +46,7 @@ def test_a_store_that_answers_500_for_a_while_is_asked_again(server: S3Server) -
 
 
 @pytest.mark.usefixtures("impatient")
+@pytest.mark.slow  # waits until it gives the store up
 def test_a_store_that_stays_away_is_one_line(server: S3Server) -> None:
     address = server.address("gone")
     server.fail_next = 1000

@@ -43,8 +43,8 @@ def named(folder: Path) -> list[dict[str, Any]]:
     [
         *({"engine__zero_stage": stage} for stage in range(4)),
         {"engine__zero_stage": 1, "engine__precision": "bf16"},
-        {"engine__zero_stage": 3, "engine__precision": "bf16"},
-        {"engine__zero_stage": 3, "model__lora": LoraConfig(rank=2)},
+        pytest.param({"engine__zero_stage": 3, "engine__precision": "bf16"}, marks=pytest.mark.slow),
+        pytest.param({"engine__zero_stage": 3, "model__lora": LoraConfig(rank=2)}, marks=pytest.mark.slow),
     ],
     ids=str,
 )

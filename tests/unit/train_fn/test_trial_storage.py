@@ -24,9 +24,13 @@ def server() -> Iterator[S3Server]:
 
 @pytest.fixture(autouse=True)
 def alone() -> Iterator[None]:
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    """This process as the only rank of a group; DeepSpeed leaves one behind for whole test processes."""
+    made = not dist.is_initialized()
+    if made:
+        dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     yield
-    dist.destroy_process_group()
+    if made:
+        dist.destroy_process_group()
 
 
 @pytest.fixture
