@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from search.cluster import local_machine
 from train_fn.errors import InputError
 
 _OBJECT_STORE_BYTES = 128 * 2**20
+_PORT = "RAY_GCS_SERVER_PORT"
+"""Read by Ray 2.60 (`ray._private.node`): the port of the control store that it starts."""
 _WORKER_ENVIRONMENT = (
     "OMP_NUM_THREADS", "TOKENIZERS_PARALLELISM", "RAY_TRAIN_V2_ENABLED", "RAY_CHDIR_TO_TRIAL_DIR",
     "DS_ACCELERATOR", "DS_IGNORE_CUDA_DETECTION", "HF_HUB_DISABLE_TELEMETRY", "HF_HUB_OFFLINE",
@@ -41,6 +44,10 @@ def connected(address: str) -> Iterator[RayInstance]:
     import ray
 
     environment = {name: os.environ[name] for name in _WORKER_ENVIRONMENT if name in os.environ}
+    if not address:
+        os.environ[_PORT] = str(_free_port())
+    # Ray's own clean-up of a dead trial asks for "the" Ray of the machine and gives up where there are two.
+    environment["RAY_ADDRESS"] = address or f"127.0.0.1:{os.environ[_PORT]}"
     shared = {
         "runtime_env": {"env_vars": environment},
         "log_to_driver": False,
@@ -71,3 +78,9 @@ def connected(address: str) -> Iterator[RayInstance]:
         )
     finally:
         ray.shutdown()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -4,8 +4,10 @@ import pytest
 import ray
 
 from search.cluster import ray_cluster
+from search.local_ray import connected
 from search.placement import place
 from spaces.experiment import ResourcesConfig
+from tests.chaos.machines import machines
 
 
 @pytest.mark.slow
@@ -27,3 +29,16 @@ def test_the_nodes_of_a_running_ray_are_seen() -> None:
     assert (node.cpus, node.gpus, node.gpu_memory_gib) == (3, 2, None)
     assert node.memory_gib > 0.1
     assert place(ResourcesConfig(gpus_per_rank=1), cluster.nodes, None).by_devices == 2
+
+
+@pytest.mark.slow
+def test_processes_of_a_search_find_their_own_ray_beside_another_one() -> None:
+    """Ray's clean-up of dead trials asks like this; unanswered, a trial waits for ever for its place."""
+
+    def groups() -> int:
+        from ray.util.state import list_placement_groups
+
+        return len(list_placement_groups())
+
+    with machines(), connected(""):
+        assert ray.get(ray.remote(num_cpus=0)(groups).remote(), timeout=120) == 0
