@@ -57,6 +57,7 @@ def range_in_use(pid: int, until: Callable[[], bool]) -> tuple[int, int]:
     while not until():
         sizes.append(in_use(pid))
         time.sleep(0.002)
+    sizes = [size for size in sizes if size]
     return min(sizes), max(sizes)
 
 
