@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.promotion import RECORD_NAME, WEIGHTS, PromotionRecord, read_record, weight_hashes
+from spaces.repository import check_repo
 from train_fn.errors import InputError
 
 _BRANCH = re.compile(r"(?!.*(?:\.\.|//|@\{|\.lock$|[/.]$))[A-Za-z0-9_][A-Za-z0-9_./-]{0,200}")
@@ -69,15 +70,7 @@ def check_target(repo: str, branch: str) -> Target:
     Raises:
         InputError: The repository is not `owner/name`, or the branch is no name for one.
     """
-    from huggingface_hub.utils import HFValidationError, validate_repo_id
-
-    try:
-        validate_repo_id(repo)
-        valid = repo.count("/") == 1
-    except HFValidationError:
-        valid = False
-    if not valid:
-        raise InputError(f"--repo {repo!r} is no name of a repository; write --repo owner/name")
+    check_repo(repo)
     if not _BRANCH.fullmatch(branch):
         raise InputError(f"--branch {branch!r} is no name of a branch; write for example --branch dev")
     return Target(repo, branch)

@@ -7,7 +7,7 @@ from search.checkup import Check
 from search.cli import experiment_parser, prepare_environment, resolve, run_command
 from search.cluster import find_address, ray_cluster
 from search.plan import draft_plan
-from search.services import check_repo
+from spaces.repository import check_repo
 from spaces.words import list_text
 from train_fn.working_copy import local_storage
 

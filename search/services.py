@@ -5,7 +5,6 @@ from pathlib import Path
 
 from search import tracking_uri
 from search.checkup import Check
-from train_fn.errors import InputError
 
 _LOGIN = "log in with `hf auth login`, or set HF_TOKEN"
 
@@ -41,24 +40,6 @@ def _database(uri: str, shown: str) -> Check:
         told = tracking_uri.without_secrets(str(error), uri)[:300]
         return Check("tracking", "failed", f"{shown} cannot be opened: {told}")
     return Check("tracking", "ok", f"{shown} opens")
-
-
-def check_repo(repo: str) -> None:
-    """Refuse what is no name of a repository.
-
-    Raises:
-        InputError: It is not `owner/name`.
-    """
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
-
-    try:
-        validate_repo_id(repo)
-        valid = repo.count("/") == 1
-    except HFValidationError:
-        valid = False
-    if not valid:
-        raise InputError(f"--repo {repo!r} is no name of a repository; write --repo owner/name")
 
 
 def hub_check(repo: str) -> Check:

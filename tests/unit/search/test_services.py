@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from search.services import check_repo, hub_check, tracking_check
+from search.services import hub_check, tracking_check
+from spaces.repository import check_repo
 from tests.hub.fixture import READ_TOKEN, REPO_ID, WRITE_TOKEN
 from tests.hub.server import HubServer
 from train_fn.errors import InputError
