@@ -51,6 +51,8 @@ class Pulse:
 def beating(pulse: Pulse, rank: int, node: str, send: Callable[[Beat], None]) -> Iterator[None]:
     """Send a beat every `BEAT_S` within the block, and write stacks when `DUMP_SIGNAL` asks for them.
 
+    The first is sent before the block begins: a process nobody has heard of would not be missed.
+
     The stacks are written in C by the signal handler itself, so a thread that holds the interpreter for ever
     does not hinder them. The file has no name: nothing is left behind by a process that is killed, and who
     may read `/proc/<pid>/fd/<descriptor>` can read it.
@@ -59,11 +61,15 @@ def beating(pulse: Pulse, rank: int, node: str, send: Callable[[Beat], None]) ->
     with tempfile.TemporaryFile() as stacks:
 
         def beat() -> None:
+            send(Beat(rank, os.getpid(), node, stacks.fileno(), *pulse.now))
+
+        def beat_on() -> None:
             while not over.wait(BEAT_S):
-                send(Beat(rank, os.getpid(), node, stacks.fileno(), *pulse.now))
+                beat()
 
         faulthandler.register(DUMP_SIGNAL, file=stacks, all_threads=True)
-        thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+        beat()
+        thread = threading.Thread(target=beat_on, name="heartbeat", daemon=True)
         thread.start()
         try:
             yield

@@ -69,6 +69,7 @@ def work(loop_config: dict[str, Any]) -> None:
     kept, pulse, node = _Kept(), Pulse(), ray.get_runtime_context().get_node_id()
     if dist.get_rank() == 0:
         ray.get(mailbox.join.remote())
+    dist.barrier(group=control)  # the mailbox forgets at `join` whom it has heard before
     with beating(pulse, dist.get_rank(), node, mailbox.beat.remote):
         while (assignment := _next_trial(mailbox, control)) != "close":
             if assignment != "wait":
