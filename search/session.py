@@ -31,6 +31,7 @@ from search.ray_watch import control_store, own_ray, watched
 from search.room import MARGIN_GIB, needed_gib
 from search.shared import check_shared
 from search.state import SearchState, replay
+from search.stranded import giving_back
 from search.summary import FILE_NAME as SUMMARY
 from search.summary import summarise, write_summary
 from search.tracking import Tracker
@@ -233,7 +234,7 @@ def _search(
     tracker.start()
     progress.start()
     try:
-        with watched(lost, lambda what: _end_without_ray(what, progress, instance)):
+        with watched(lost, lambda what: _end_without_ray(what, progress, instance)), giving_back():
             listeners = (progress.update, tracker.listen, *(() if carrier is None else (carrier.listen,)))
             return search(experiment, inputs, ledger, listeners)
     finally:
