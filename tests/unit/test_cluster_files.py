@@ -78,3 +78,14 @@ def test_the_tests_run_with_the_pinned_versions_of_what_decides_figures() -> Non
 
 def test_the_script_of_the_machines_can_be_parsed() -> None:
     subprocess.run(["bash", "-n", str(REPOSITORY / ".cluster" / "cluster.sh")], check=True)
+
+
+def test_a_cluster_installs_what_opens_the_database_that_its_file_offers() -> None:
+    from sqlalchemy import make_url
+
+    offered = next(
+        line for line in (REPOSITORY / "cluster.yaml").read_text().splitlines() if "postgresql://" in line
+    )
+    driver = make_url(offered.split("=", 1)[1]).get_dialect().driver
+    installed = [Requirement(line).name for line in PROJECT["project"]["optional-dependencies"]["cluster"]]
+    assert driver in installed
