@@ -37,7 +37,7 @@ def ours(storage: Path) -> tuple[list[float], list[Params]]:
     from search.events import Ended, SearchStarted, TrialStarted
     from search.ledger import read_events
 
-    subprocess.run(command_with(storage, SETTINGS), cwd=REPOSITORY, check=True, capture_output=True)
+    subprocess.run(command_with(storage, SETTINGS), cwd=REPOSITORY, check=True, stdout=subprocess.DEVNULL)
     events = list(read_events(storage / "exp4" / "events.jsonl"))
     ends = [event for event in events if isinstance(event, Ended)]
     assert [end.outcome.status for end in ends] == ["finished"] * TRIALS
@@ -70,7 +70,8 @@ def theirs(storage: Path, params: list[Params]) -> list[float]:
             ),
         )
         began = time.time()
-        tuner.fit()
+        done = tuner.fit()
+    assert done.num_errors == 0, done.errors
     return overheads(began, ends)
 
 
