@@ -30,6 +30,7 @@ from analysis.table import table_order
 from analysis.timing import Timing, timing
 from spaces.words import count_text, params_text, seconds_text, short, tokens_text, value_text
 from train_fn.data_report import summary_line
+from train_fn.times import PARTS, added
 
 HERE = Path(__file__).parent
 SPENDING = (
@@ -39,6 +40,11 @@ SPENDING = (
     ("other", "#b065ac"),
     ("idle", "#868e9a"),
 )
+PART_COLOURS = (
+    "#e0a030", "#c9c04a", "#5fb6d9", "#2f80d0", "#1f5aa6",
+    "#6a5acd", "#0a9a6e", "#d9705f", "#b065ac", "#868e9a",
+)  # fmt: skip
+"""Of `train_fn.times.PARTS`, in their order."""
 
 
 @dataclass(frozen=True)
@@ -187,6 +193,8 @@ def _values(content: Content) -> dict[str, Any]:
         "trials": [(trial, group_of(trial, best)) for trial in table_order(search.trials)],
         "spending": SPENDING,
         "lanes": _lanes(content.timing),
+        "parts": list(zip(PARTS, PART_COLOURS, strict=True)),
+        "trial_times": _trial_times(search),
         **_data(search),
     }
 
@@ -223,6 +231,13 @@ def _lanes(timing: Timing) -> list[tuple[str, Sequence[float]]]:
         (f"slot {lane + 1}", astuple(spent)) for lane, spent in enumerate(timing.lanes)
     ]
     return [("all slots", astuple(timing.total)), *lanes] if len(lanes) > 1 else lanes
+
+
+def _trial_times(search: SearchRecord) -> list[tuple[str, Sequence[float]]]:
+    """List what each trial spent its time on, by part, and all of them together."""
+    known = [(trial.id, trial.times) for trial in table_order(search.trials) if trial.times is not None]
+    rows = [("all trials", added(times for _, times in known)), *known] if len(known) > 1 else known
+    return [(name, astuple(times)) for name, times in rows]
 
 
 def _data(search: SearchRecord) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from train_fn.data_report import DataReport
 from train_fn.report import Evaluation, Status
+from train_fn.times import Times
 
 TrialStatus = Status | Literal["running"]
 Point = tuple[int, float, float, float]
@@ -75,6 +76,8 @@ class TrialRecord:
     checkpoint: str | None
     confirms: int | None = None
     """The trial that this one repeats with another seed, None for a trial of its own."""
+    times: Times | None = None
+    """What all its attempts spent their time on; None where an old ledger does not say."""
 
     @property
     def id(self) -> str:

@@ -4,7 +4,7 @@ The folder is the border: `events.jsonl` holds one event as JSON per line (a tor
 and the tests write it with the search's own code and read it here. Needs nothing but the standard library.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from analysis.records import (
 from train_fn.data_report import DataReport, read_report
 from train_fn.errors import InputError
 from train_fn.report import Evaluation, Outcome, Report
+from train_fn.times import Times, closed
 from train_fn.typed import from_plain, load_json
 from train_fn.working_copy import shown
 
@@ -147,6 +148,7 @@ class _Trial:
     def result(self, search: str, last_time: float) -> TrialRecord:
         last, windows = self.last, self.windows
         self.stop(last_time)
+        attempts = tuple(map(Interval, self.starts, self.ends))
         ended = self.outcome if self.status != "running" else None
         nll, stderr = (None, None) if ended is None else (ended.eval_nll, ended.eval_nll_stderr)
         if nll is None and self.evals:  # what was measured before stays known
@@ -158,7 +160,7 @@ class _Trial:
             config=self.first.config,
             status=self.status,
             reason="" if ended is None else ended.reason,
-            attempts=tuple(map(Interval, self.starts, self.ends)),
+            attempts=attempts,
             windows=tuple(windows),
             evals=tuple(self.evals),
             tokens_seen=last.tokens_seen if last else 0,
@@ -170,7 +172,15 @@ class _Trial:
             start_overhead_s=last.start_overhead_s if last else 0.0,
             checkpoint=None if ended is None or self.weights_removed else ended.checkpoint,
             confirms=self.first.confirms,
+            times=_times(last, attempts if ended is not None else attempts[:-1]),
         )
+
+
+def _times(last: Report | Outcome | None, attempts: Sequence[Interval]) -> Times | None:
+    """Return a trial's own account; what it lacks of the wall time of attempts that are over is `other`."""
+    if last is None or last.times is None:
+        return None
+    return closed(last.times, sum(attempt.seconds for attempt in attempts))
 
 
 class _Reading:

@@ -15,7 +15,8 @@ from analysis.figures import Rung
 from analysis.gate import Check
 from analysis.rank import Answer, confirmed, standing
 from analysis.records import SearchRecord, TrialRecord
-from spaces.words import count_text, list_text, params_text, short, tokens_text, value_text
+from spaces.words import count_text, list_text, params_text, seconds_text, short, tokens_text, value_text
+from train_fn.times import PARTS
 
 MAX_ROWS = 20
 PIPED_WIDTH = 140
@@ -64,6 +65,9 @@ def print_report(
     left = len(search.trials) - MAX_ROWS
     if left > 0:
         console.print(f"and {count_text(left, 'more trial')}; the page has them all")
+    if any(trial.times is not None for trial in search.trials):
+        console.print(Text("Where the time of these trials went:", style="dim"))
+        console.print(times_table(search))
     for rung in rungs:
         bracket = f", bracket {rung.bracket}" if rung.bracket else ""
         noise = f" ({rung.by_noise} within noise)" if rung.by_noise else ""
@@ -100,6 +104,20 @@ def trial_table(search: SearchRecord, found: Answer) -> Table:
             str(trial.overflow_steps),
             Text(f"{confirms_text(trial)}: {trial.reason}" if trial.confirms is not None else trial.reason),
         )
+    return table
+
+
+def times_table(search: SearchRecord) -> Table:
+    """Lay out what the first `MAX_ROWS` trials spent their time on, in the order of `trial_table`."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("trial", no_wrap=True)
+    for name in ("all", *PARTS):
+        table.add_column(name, justify="right")
+    for trial in table_order(search.trials)[:MAX_ROWS]:
+        times = trial.times
+        if times is not None:
+            spent = (times.total_s, *(times.of(part) for part in PARTS))
+            table.add_row(trial.id, *(seconds_text(seconds) for seconds in spent))
     return table
 
 

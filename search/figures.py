@@ -5,7 +5,7 @@ Every figure carries the time of its event and counts tokens seen as its step, s
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from search.events import (
@@ -27,6 +27,7 @@ from search.state import SearchState, is_news, tokens_saved, tokens_spent
 from search.trial_state import TrialState
 from spaces.words import markdown_text, params_text, short
 from train_fn.report import Outcome, Report
+from train_fn.times import Times
 
 RunStatus = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 
@@ -103,14 +104,17 @@ def run_updates(before: SearchState, after: SearchState, event: Event, max_token
         case Reported():
             if not is_news(before, event.report):
                 return []
+            trial, seen = after.trials[event.report.trial], event.report.tokens_seen
             figures = tuple(report_figures(event.report, time_ms))
-            tags = _skipped_tags(after.trials[event.report.trial]) if event.report.nonfinite_examples else {}
+            if event.report.eval is not None:  # in every window they would be a tenth of all figures
+                figures += tuple(time_figures(trial.times, seen, time_ms))
+            tags = _skipped_tags(trial) if event.report.nonfinite_examples else {}
             updates = [RunUpdate(event.report.trial, time_ms, figures, tags=tags)]
             return updates + _parent(before, after, time_ms, max_tokens, ended=False)
         case Decided():
             return [RunUpdate(event.decision.trial, time_ms, tags={"rung": str(event.decision.rung)})]
         case Ended():
-            ended = _trial_ended(event.outcome, time_ms)
+            ended = _trial_ended(event.outcome, after.trials[event.outcome.trial].times, time_ms)
             return [ended, *_parent(before, after, time_ms, max_tokens, ended=True)]
         case WeightsRemoved() | Paused() | Resumed():
             return []
@@ -143,6 +147,13 @@ def report_figures(report: Report, time_ms: int) -> Iterator[Figure]:
         values |= {"eval/seconds": report.eval.seconds}
     for key, value in values.items():
         yield Figure(key, float(value), report.tokens_seen, time_ms)
+
+
+def time_figures(times: Times | None, tokens_seen: int, time_ms: int) -> Iterator[Figure]:
+    """List what a trial has spent its time on, `time/forward_s` and so on; nothing where it is not known."""
+    if times is not None:
+        for name, seconds in asdict(times).items():
+            yield Figure(f"time/{name}", seconds, tokens_seen, time_ms)
 
 
 def flatten(values: Mapping[str, object], prefix: str = "") -> dict[str, str]:
@@ -179,7 +190,7 @@ def _trial_started(before: SearchState, after: SearchState, event: TrialStarted,
     return RunUpdate(event.trial, time_ms, figures, params, tags, "RUNNING", time_ms)
 
 
-def _trial_ended(outcome: Outcome, time_ms: int) -> RunUpdate:
+def _trial_ended(outcome: Outcome, times: Times | None, time_ms: int) -> RunUpdate:
     tags = {
         "status": outcome.status,
         "reason": outcome.reason,
@@ -188,8 +199,9 @@ def _trial_ended(outcome: Outcome, time_ms: int) -> RunUpdate:
     if outcome.checkpoint is not None:
         tags["checkpoint"] = outcome.checkpoint
     seen = Figure("trial/tokens_seen", float(outcome.tokens_seen), outcome.tokens_seen, time_ms)
+    figures = (seen, *time_figures(times, outcome.tokens_seen, time_ms))
     status = TRIAL_STATUS[outcome.status]
-    return RunUpdate(outcome.trial, time_ms, (seen,), {}, tags, status, time_ms)
+    return RunUpdate(outcome.trial, time_ms, figures, {}, tags, status, time_ms)
 
 
 def _retry_tags(trial: TrialState) -> dict[str, str]:

@@ -11,6 +11,7 @@ one that explains the rest: the death of one rank makes the collectives of the o
 import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -229,7 +230,8 @@ class Mailbox:
         if found is None:
             self._end(_failed(before.trial, gave_up(self._faults), final=fault.cause == "config"))
             return
-        self._assignment, done = found
+        again, done = found
+        self._assignment = replace(again, assigned_at=time.time())
         skipped = len(self._assignment.skip) - len(before.skip)
         examples = skipped * before.config.optim.effective_batch_size
         self._messages.append((Retry(before.trial, fault.cause, f"{fault.told}; {done}", examples), None))

@@ -196,6 +196,7 @@ class TuneRecorder(tune.Callback):  # type: ignore[misc]
             train_s=trial.train_s,
             start_overhead_s=trial.start_overhead_s,
             checkpoint=None,
+            times=trial.times,
         )
 
     def _end(self, outcome: Outcome) -> None:

@@ -21,7 +21,7 @@ from search.events import (
     WeightsRemoved,
 )
 from search.halving import Decision
-from search.trial_state import TrialState, TrialStatus, ended, is_sound, rank, reported
+from search.trial_state import TrialState, TrialStatus, begun, ended, is_sound, rank, reported
 from spaces.words import gib_text
 from train_fn.errors import InputError
 from train_fn.report import Evaluation, Report
@@ -112,7 +112,7 @@ def apply(state: SearchState, event: Event) -> SearchState:
             skipped = trial.skipped_in_steps + event.skipped_examples
             return _with(now, replace(trial, retries=(*trial.retries, event), skipped_in_steps=skipped))
         case Reported():
-            return _with(now, reported(now.trials[event.report.trial], event.report))
+            return _with(now, reported(now.trials[event.report.trial], event))
         case Decided():
             trial = replace(now.trials[event.decision.trial], rung=event.decision.rung)
             return _with(replace(now, decisions=(*now.decisions, event.decision)), trial)
@@ -216,8 +216,16 @@ def _trial_started(state: SearchState, event: TrialStarted) -> SearchState:
         state = replace(state, work_started=event.time)
     old = state.trials.get(event.trial)
     if old is None:
-        new = TrialState(event.trial, event.params, event.config, event.time, event.confirms)
+        new = TrialState(
+            event.trial,
+            event.params,
+            event.config,
+            event.time,
+            event.confirms,
+            attempt_began=event.time,
+            last_time=event.time,
+        )
         if event.confirms is not None:
             state = replace(state, confirming=(*state.confirming, event.trial))
         return _with(state, new)
-    return _with(state, replace(old, status="running", reason="", ended=None, attempts=old.attempts + 1))
+    return _with(state, begun(old, event.time))

@@ -7,7 +7,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypedDict
 
@@ -55,6 +55,7 @@ class TrialSummary(TypedDict):
     eval_nll_stderr: float | None
     start_overhead_s: float
     train_s: float
+    times: Mapping[str, float] | None
     retries: list[RetrySummary]
     skipped_examples: int
 
@@ -273,6 +274,7 @@ def _trial(name: str, trial: TrialState, run_id: str | None) -> TrialSummary:
         "eval_nll_stderr": _finite(trial.eval_nll_stderr),
         "start_overhead_s": trial.start_overhead_s,
         "train_s": trial.train_s,
+        "times": None if trial.times is None else asdict(trial.times),
         "retries": [{"cause": again.cause, "told": again.told} for again in trial.retries],
         "skipped_examples": trial.skipped_examples,
     }

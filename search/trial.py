@@ -1,10 +1,22 @@
 """`python -m search.trial exp4 --set optim.lr=1e-4`: one trial alone, without a search, for debugging."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from search.cli import experiment_parser, prepare_environment, resolve, run_command
-from train_fn.report import Report
+from spaces.words import times_text
+from train_fn.errors import InputError
+from train_fn.report import Outcome, Report
+
+if TYPE_CHECKING:
+    from train_fn.stepping import Watch
+
+TRACE_NAME = "trace.json"
+MAX_TRACED_STEPS = 20
+"""More are no easier to read, and a viewer loads them all at once."""
 
 
 def main() -> int:
@@ -12,35 +24,95 @@ def main() -> int:
 
     Returns:
         The exit code: 0 when the trial finished, 1 when it ended otherwise.
+
+    Raises:
+        InputError: The arguments are wrong, or the trial was too short for the trace that was asked for.
     """
+    started = time.time()
     parser = experiment_parser(__doc__ or "")
+    parser.add_argument(
+        "--trace", metavar="STEPS",
+        help=f"also record that many optimizer steps into {TRACE_NAME} in the trial's folder",
+    )  # fmt: skip
     args = parser.parse_args()
+    steps = None if args.trace is None else trace_steps(args.trace)
     experiment = resolve(args)
     prepare_environment()
     from search.data import prepared_data
     from train_fn.before import evaluate_base
     from train_fn.checkpoint_files import remove_all
+    from train_fn.clock import Clock
     from train_fn.loop import train
     from train_fn.model import load_base
     from train_fn.tokenizer import save_tokenizer
     from train_fn.working_copy import local_storage
 
-    started = time.time()
+    clock = Clock(started)
     config = experiment.base
     storage = local_storage(args.storage)
+    clock.at("data")
     prepared = prepared_data(config, storage, print)
+    clock.at("weights")
     base = load_base(config.model)
+    clock.at("evaluate")
     before = evaluate_base(base, config, prepared, storage / "cache")
     print(f"base model: eval NLL {before.nll:.4f} ± {before.stderr:.4f}")
     workspace = storage / f"{experiment.name}-trial" / time.strftime("%Y%m%d-%H%M%S")
-    outcome = train(config, 0, prepared, base, workspace, print_report, started)
+    trace = workspace / TRACE_NAME
+    with watching(trace, steps) as watch:
+        outcome = train(config, 0, prepared, base, workspace, print_report, started, watch=watch, clock=clock)
     assert outcome is not None, "nobody stops a trial that runs alone"
     remove_all(workspace)
     print(f"{outcome.status}: {outcome.reason}")
+    assert outcome.times is not None, "a trial that ends here has measured itself"
+    print(f"time: {times_text(outcome.times)}")
     if outcome.checkpoint:
         save_tokenizer(config.model, Path(outcome.checkpoint))
         print(f"weights: {outcome.checkpoint}")
+    if steps is not None:
+        check_trace(trace, steps, outcome)
+        print(f"trace: {trace}")
     return 0 if outcome.status == "finished" else 1
+
+
+def trace_steps(text: str) -> int:
+    """Read how many optimizer steps to trace.
+
+    Raises:
+        InputError: It is no whole number in the range.
+    """
+    if text not in map(str, range(1, MAX_TRACED_STEPS + 1)):
+        rule = f"must be a whole number of optimizer steps from 1 to {MAX_TRACED_STEPS}"
+        raise InputError(f"--trace {text[:20]!r} {rule}; give --trace 3")
+    return int(text)
+
+
+@contextmanager
+def watching(trace: Path, steps: int | None) -> "Iterator[Watch]":
+    """Yield what a trial tells where it stands: the profiler, or nobody when no steps are to be traced."""
+    from train_fn.loop import unwatched
+    from train_fn.trace import traced
+
+    if steps is None:
+        yield unwatched
+        return
+    with traced(trace, steps) as watch:
+        yield watch
+
+
+def check_trace(trace: Path, steps: int, outcome: Outcome) -> None:
+    """Refuse a trace that the trial was too short for.
+
+    Raises:
+        InputError: There is none.
+    """
+    from train_fn.trace import steps_needed
+
+    if not trace.is_file():
+        raise InputError(
+            f"--trace {steps} needs a trial of {steps_needed(steps)} optimizer steps, and this one took "
+            f"{outcome.steps}; raise run.max_tokens or trace fewer"
+        )
 
 
 def print_report(report: Report) -> bool:

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from search.events import Ended, Retried
+from search.events import Ended, Reported, Retried
 from spaces.experiment import ParamValue
-from train_fn.report import Evaluation, Outcome, Report, Status
+from train_fn.report import Evaluation, Outcome, Status
+from train_fn.times import Times, closed
 
 TrialStatus = Status | Literal["running"]
 CURVE_WINDOWS = 24
@@ -57,8 +58,17 @@ class TrialState:
     tokens_per_s: float = 0.0
     train_s: float = 0.0
     start_overhead_s: float = 0.0
+    times: Times | None = None
+    """What its attempts spent their time on up to its last event; None where an old ledger does not say."""
     checkpoint: str | None = None
     ended: float | None = None
+    attempt_began: float = 0.0
+    """Seconds since the epoch."""
+    last_time: float = 0.0
+    """Of its start, report or end that came last, in seconds since the epoch: an attempt ended there if a
+    crash kept it from saying so."""
+    past_s: float = 0.0
+    """Wall time of the attempts before this one."""
 
     @property
     def seed(self) -> int:
@@ -93,8 +103,23 @@ def rank(trial: TrialState) -> tuple[bool, float, int, int]:
     return trial.status != "finished", trial.eval_nll, tokens, trial.trial
 
 
-def reported(trial: TrialState, report: Report) -> TrialState:
+def begun(trial: TrialState, time: float) -> TrialState:
+    """Return what is known when a slot takes the trial up again."""
+    return replace(
+        trial,
+        status="running",
+        reason="",
+        ended=None,
+        attempts=trial.attempts + 1,
+        past_s=trial.past_s + trial.last_time - trial.attempt_began,
+        attempt_began=time,
+        last_time=time,
+    )
+
+
+def reported(trial: TrialState, event: Reported) -> TrialState:
     """Return what is known after one more report."""
+    report = event.report
     trial = replace(
         trial,
         tokens_seen=report.tokens_seen,
@@ -106,6 +131,8 @@ def reported(trial: TrialState, report: Report) -> TrialState:
         tokens_per_s=report.tokens_per_s,
         train_s=report.train_s,
         start_overhead_s=report.start_overhead_s,
+        times=_times(trial, report.times, event.time),
+        last_time=event.time,
     )
     if report.points:
         trial = replace(trial, curve=(*trial.curve, report.points[-1].ema_90)[-CURVE_WINDOWS:])
@@ -136,6 +163,13 @@ def ended(trial: TrialState, event: Ended) -> TrialState:
         eval_nll_stderr=outcome.eval_nll_stderr if evaluated else trial.eval_nll_stderr,
         train_s=outcome.train_s,
         start_overhead_s=outcome.start_overhead_s,
+        times=_times(trial, outcome.times, event.time),
         checkpoint=outcome.checkpoint,
         ended=event.time,
+        last_time=event.time,
     )
+
+
+def _times(trial: TrialState, told: Times | None, now: float) -> Times | None:
+    """Return the trial's own account, with what it lacks of the wall time of all attempts as `other`."""
+    return None if told is None else closed(told, trial.past_s + now - trial.attempt_began)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from train_fn.confirmation import Confirmation, Confirmed
+from train_fn.times import PARTS, Times
 
 
 def tokens_text(tokens: float) -> str:
@@ -31,6 +32,12 @@ def seconds_text(seconds: float) -> str:
     if whole < 86400:
         return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
     return f"{whole // 86400}d {whole % 86400 // 3600:02d}h"
+
+
+def times_text(times: Times) -> str:
+    """Write what a trial spent its time on: `16s (start 1.2s, forward 15s)`, without parts that took none."""
+    spent = [f"{part} {seconds_text(times.of(part))}" for part in PARTS if times.of(part) >= 0.05]
+    return f"{seconds_text(times.total_s)} ({', '.join(spent)})"
 
 
 def value_text(value: object) -> str:

@@ -22,7 +22,7 @@ class Assignment:
     cache: str
     """Folder of what trials share: the evaluation of the base model."""
     assigned_at: float
-    """Unix time at which the slot was free for this trial."""
+    """Unix time at which the slot was free for this trial, or at which it was decided to try it again."""
     store: str = ""
     """Address that the folders are the driver's working copy of; empty for folders that all nodes share."""
     skip: tuple[int, ...] = ()

@@ -15,6 +15,7 @@ from deepspeed.utils import logger as deepspeed_logger
 from torch import Tensor, nn
 
 from train_fn.batches import Examples, StepPlan, build_micro_batch
+from train_fn.clock import Clock
 from train_fn.config import Objective, TrainConfig
 from train_fn.loss import inputs_on
 from train_fn.precision import Chosen
@@ -102,10 +103,16 @@ class Engine:
         config: The trial.
         precision: What to train in.
         device: Where to train.
+        clock: Told which part of a step runs; None when nobody wants to know.
     """
 
     def __init__(
-        self, module: nn.Module, config: TrainConfig, precision: Chosen, device: torch.device
+        self,
+        module: nn.Module,
+        config: TrainConfig,
+        precision: Chosen,
+        device: torch.device,
+        clock: Clock | None = None,
     ) -> None:
         deepspeed_logger.setLevel("ERROR")  # its warnings repeat what the settings above say on purpose
         # No kernels built at run time: probing for them runs a compiler, and the shared-memory collectives
@@ -122,6 +129,7 @@ class Engine:
                 model=module, model_parameters=trainable, config=settings
             )
         self.device = device
+        self._clock = clock or Clock()
         self.stage = effective_stage(config, precision)
         self._trainable = trainable
         self._scaled = precision == "fp16"
@@ -202,9 +210,12 @@ class Engine:
         closes: bool,
         factor: float = 1.0,
     ) -> Tensor:
-        batch = build_micro_batch(examples, members, objective, plan)
+        self._clock.at("data")
+        inputs = inputs_on(build_micro_batch(examples, members, objective, plan), self.device)
         self.deepspeed.set_gradient_accumulation_boundary(closes)
-        part = self.deepspeed(**inputs_on(batch, self.device), head_chunks=head_chunks)
+        self._clock.at("forward")
+        part = self.deepspeed(**inputs, head_chunks=head_chunks)
+        self._clock.at("backward")
         # DeepSpeed averages gradients over ranks, the weights already divide by the whole step's tokens
         ranks = torch.distributed.get_world_size()
         self.deepspeed.backward(part * (ranks * factor), scale_wrt_gas=False)
@@ -217,6 +228,7 @@ class Engine:
         ZeRO then leaves everything as it was (`is_invalid_grad_norm` in DeepSpeed 0.19.8, whatever the
         precision). Stage 0 knows no such check, so it gets one here.
         """
+        self._clock.at("step")
         if self.stage == 0:
             norm = nn.utils.clip_grad_norm_(self._trainable, self._clip_norm)
             finite = math.isfinite(norm)

@@ -12,6 +12,7 @@ import torch
 from torch import distributed
 
 from train_fn import checkpoint
+from train_fn.clock import Clock
 from train_fn.config import TrainConfig
 from train_fn.curve import Curve
 from train_fn.departure import Departing, all_stay
@@ -27,7 +28,9 @@ from train_fn.ranks import from_rank_0
 from train_fn.report import Evaluation, Outcome, Report, Status
 from train_fn.saving import Saver
 from train_fn.stepping import Stepper, Watch
-from train_fn.window import Step, fetch_window
+from train_fn.times import Times
+from train_fn.typed import from_plain
+from train_fn.window import Step, Window, fetch_window
 
 Emit = Callable[[Report], bool]
 
@@ -47,6 +50,7 @@ def train(
     skip: Collection[int] = (),
     watch: Watch = unwatched,
     departing: Departing = all_stay,
+    clock: Clock | None = None,
 ) -> Outcome | None:
     """Train one trial, or take it up from its newest checkpoint.
 
@@ -63,6 +67,8 @@ def train(
         skip: Places in the order of examples; a step that would begin at one is left out.
         watch: See `Watch`; called on every rank.
         departing: See `Departing`; called on every rank at every window border but the last.
+        clock: What the trial's time goes into, where that was measured before this call; None measures it
+            from `started_at` on.
 
     Returns:
         How the trial ended, or None when `emit` said False. The same on all ranks.
@@ -70,7 +76,10 @@ def train(
     Raises:
         InputError: The device cannot do what the configuration asks for, or a checkpoint cannot be written.
     """
+    clock = clock or Clock(started_at)
+    clock.at("weights")
     device = trial_device()
+    clock.follow(device)
     _join_group(device)
     precision, reason = choose_precision(config.engine.precision, device)
     if distributed.get_rank() == 0:
@@ -78,25 +87,27 @@ def train(
     torch.manual_seed(config.run.seed)  # the same adapters on all ranks ...
     module = PackedLoss(fresh_model(base, config, DTYPES[precision], device))
     torch.manual_seed(config.run.seed + distributed.get_rank())  # ... but not the same dropout
-    engine = Engine(module, config, precision, device)
+    engine = Engine(module, config, precision, device, clock)
     del module
     saver = Saver(engine, workspace, config.run)
     try:
         run = _Run(
-            config, trial, prepared, workspace, emit, started_at, engine, saver, skip, watch, departing
+            config, trial, prepared, workspace, emit, started_at, engine, saver, skip, watch, departing, clock
         )
         outcome = run.train()
+        clock.at("checkpoint")
         if outcome.status == "finished":
             folder = workspace / "weights"
             checkpoint.export_weights(engine, base, config, DTYPES[precision], folder)
             outcome = dataclasses.replace(outcome, checkpoint=str(folder))
-        return outcome
     except _UnwantedError:
         saver.wait()
         return None
     finally:
         saver.discard()
+        clock.at("other")
         engine.destroy()
+    return dataclasses.replace(outcome, times=clock.times())
 
 
 class _UnwantedError(Exception):
@@ -126,16 +137,20 @@ class _Run:
         skip: Collection[int],
         watch: Watch,
         departing: Departing,
+        clock: Clock,
     ) -> None:
         self.config, self.trial, self.prepared = config, trial, prepared
         self.emit, self.started_at, self.engine, self.saver = emit, started_at, engine, saver
-        self.watch, self.departing = watch, departing
+        self.watch, self.departing, self.clock = watch, departing, clock
         self.progress, self.curve = Progress(), Curve.fresh()
         self.window: list[Step] = []
+        clock.at("checkpoint")
         kept = checkpoint.load_newest(engine, workspace, self._say)
         if kept is not None:
             self.progress = Progress(**kept["progress"])
             self.curve = Curve.restore(kept["curve"])
+            if "times" in kept:  # checkpoints from before lack it
+                clock.add(from_plain(Times, kept["times"]))
         self.stepper = Stepper(config, prepared, engine, workspace, skip, watch, self._say)
         self.stepper.begin(self.progress)
 
@@ -155,6 +170,7 @@ class _Run:
         self.window_began = time.perf_counter()
         while progress.tokens_seen < run.max_tokens:
             before = progress.tokens_seen
+            self.clock.at("data")
             try:
                 self.window.append(self.stepper.take(progress))
             except LossScaleExhaustedError:
@@ -191,6 +207,8 @@ class _Run:
         self.watch(self.progress.steps, None)
         window = fetch_window(self.window, self.curve)
         self.window.clear()
+        self.clock.settle()
+        self.clock.at("other")
         seconds = time.perf_counter() - self.window_began
         self.progress.train_s += seconds
         if window.dead or not window.points:
@@ -199,28 +217,42 @@ class _Run:
         evaluation = self._evaluate() if verdict is None and self._eval_due() else None
         if evaluation is not None and not math.isfinite(evaluation.nll + evaluation.stderr):
             return self._lost("held-out")
-        wanted = True
-        if distributed.get_rank() == 0:
-            summary = self.curve.summary()
-            wanted = self.emit(self.progress.report(self.trial, window, summary, seconds, evaluation))
-        if not from_rank_0(wanted):
+        if not self._tell(window, seconds, evaluation):
             raise _UnwantedError
         if verdict is not None:
             return self._outcome(verdict.status, verdict.reason)
         if self.progress.tokens_seen < self.config.run.max_tokens:
             must, departure = evaluation is not None, self.departing()
+            self.clock.at("checkpoint")
             self.saver.at_border(must, self.progress.tokens_seen, self._state, departure)
         self.window_began = time.perf_counter()
         return None
 
+    def _tell(self, window: Window, seconds: float, evaluation: Evaluation | None) -> bool:
+        """Hand over the report of a window; tell whether the trial is still wanted, the same on all ranks."""
+        self.clock.at("tracking")
+        wanted = True
+        if distributed.get_rank() == 0:
+            summary, times = self.curve.summary(), self.clock.times()
+            wanted = self.emit(self.progress.report(self.trial, window, summary, seconds, evaluation, times))
+        wanted = bool(from_rank_0(wanted))
+        self.clock.at("other")
+        return wanted
+
     def _state(self) -> dict[str, Any]:
-        return {"progress": dataclasses.asdict(self.progress), "curve": self.curve.state()}
+        return {
+            "progress": dataclasses.asdict(self.progress),
+            "curve": self.curve.state(),
+            "times": dataclasses.asdict(self.clock.times()),
+        }
 
     def _evaluate(self) -> Evaluation:
+        self.clock.at("evaluate")
         micro = self.config.engine.max_tokens_per_micro_batch
         result = evaluate(self.engine.deepspeed, self.prepared.eval, micro, self.engine.device)
         self.progress.evaluations = self._marks_behind()
         self.progress.eval_nll, self.progress.eval_nll_stderr = result.nll, result.stderr
+        self.clock.at("other")
         return result
 
     def _lost(self, which: str) -> Outcome:

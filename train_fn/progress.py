@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from train_fn.curve import CurveSummary
 from train_fn.report import Evaluation, Outcome, Report, Status
+from train_fn.times import Times
 from train_fn.window import Window
 
 
@@ -26,7 +27,13 @@ class Progress:
     eval_nll_stderr: float | None = None
 
     def report(
-        self, trial: int, window: Window, curve: CurveSummary, seconds: float, evaluation: Evaluation | None
+        self,
+        trial: int,
+        window: Window,
+        curve: CurveSummary,
+        seconds: float,
+        evaluation: Evaluation | None,
+        times: Times,
     ) -> Report:
         """Compose the report of the window that ends here.
 
@@ -36,6 +43,7 @@ class Progress:
             curve: The whole curve so far.
             seconds: What the window took.
             evaluation: At its end, if one was due.
+            times: Of the trial so far.
         """
         return Report(
             trial=trial,
@@ -56,6 +64,7 @@ class Progress:
             start_overhead_s=self.start_overhead_s,
             eval=evaluation,
             nonfinite_examples=len(self.culprits),
+            times=times,
         )
 
     def outcome(self, trial: int, status: Status, reason: str) -> Outcome:

@@ -8,6 +8,8 @@ import math
 from dataclasses import dataclass, fields
 from typing import Literal
 
+from train_fn.times import Times
+
 Status = Literal["finished", "halved", "diverged", "overflowing", "failed", "cancelled"]
 
 
@@ -72,6 +74,8 @@ class Report:
     nonfinite_examples: int = 0
     """Examples left out since the trial began, because they alone make a gradient non-finite. Ledgers from
     before lack it."""
+    times: Times | None = None
+    """Since the trial began, the handing over of this report not included. Ledgers from before lack it."""
 
     def __post_init__(self) -> None:
         numbers = [(f.name, getattr(self, f.name)) for f in fields(self)]
@@ -106,3 +110,5 @@ class Outcome:
     """Folder with the weights that `transformers` loads; None when none were kept."""
     final: bool = False
     """Whether it failed in a way in which the same values always fail. Ledgers from before lack it."""
+    times: Times | None = None
+    """Since the trial began. Ledgers from before lack it."""

@@ -5,7 +5,7 @@ weights stay from trial to trial; a trial gets fresh weights and a DeepSpeed eng
 """
 
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -17,6 +17,7 @@ import torch.distributed as dist
 from train_fn.assignment import Assignment, Failure, Message, Refusal
 from train_fn.before import evaluate_base
 from train_fn.checkpoint_files import remove_all
+from train_fn.clock import Clock
 from train_fn.config import ModelConfig
 from train_fn.departure import Departure
 from train_fn.errors import InputError
@@ -44,13 +45,15 @@ class _Kept:
     folder: str = ""
     prepared: Prepared | None = None
 
-    def for_trial(self, assignment: Assignment) -> tuple[BaseModel, Prepared]:
+    def for_trial(self, assignment: Assignment, clock: Clock) -> tuple[BaseModel, Prepared]:
         """Return base model and data of the trial, loading only what changed."""
+        clock.at("weights")
         model, seed = assignment.config.model, assignment.config.run.seed
         drawn_anew = model.init == "random" and seed != self.seed
         if self.base is None or self.model != model or drawn_anew:
             self.model, self.seed = model, seed
             self.base = load_base(model, seed, Path(assignment.cache))
+        clock.at("data")
         if self.prepared is None or self.folder != assignment.prepared:
             self.folder, self.prepared = assignment.prepared, open_prepared(Path(assignment.prepared))
         return self.base, self.prepared
@@ -107,14 +110,17 @@ def _train_one(mailbox: Any, assignment: Assignment, kept: _Kept, pulse: Pulse) 
             send(departure)
         return departure
 
-    is_first = dist.get_rank() == 0
+    is_first, clock = dist.get_rank() == 0, Clock(assignment.assigned_at)
     workspace = Path(assignment.workspace)
     pulse.at(0, None)
     try:
+        clock.at("data")
         assignment = arrive(assignment)
         workspace = Path(assignment.workspace)
-        base, prepared = kept.for_trial(assignment)
+        base, prepared = kept.for_trial(assignment, clock)
+        clock.at("evaluate")
         before = evaluate_base(base, assignment.config, prepared, Path(assignment.cache))
+        clock.at("tracking")
         if is_first:
             send(before)
         outcome = train(
@@ -128,7 +134,9 @@ def _train_one(mailbox: Any, assignment: Assignment, kept: _Kept, pulse: Pulse) 
             assignment.skip,
             pulse.at,
             departing,
+            clock,
         )
+        clock.at("checkpoint")
         if is_first and outcome is None and not ray.get(mailbox.is_closed.remote()):
             remove_all(workspace)  # stopped for good; with its slot it would be taken up again
         if is_first and outcome is not None and outcome.checkpoint is not None:
@@ -148,7 +156,7 @@ def _train_one(mailbox: Any, assignment: Assignment, kept: _Kept, pulse: Pulse) 
         return
     pulse.at(0, None)
     if is_first and outcome is not None:
-        send(outcome)
+        send(replace(outcome, times=clock.times()))
 
 
 def _announced() -> Departure | None:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,12 @@ SMALL = (
 
 
 def command(storage: Path, *settings: str, module: str = "search.run") -> list[str]:
-    sets = [part for setting in (*SMALL, *settings) for part in ("--set", setting)]
+    return command_with(storage, (*SMALL, *settings), module)
+
+
+def command_with(storage: Path, settings: Sequence[str], module: str = "search.run") -> list[str]:
+    """The same without the small budget."""
+    sets = [part for setting in settings for part in ("--set", setting)]
     return [sys.executable, "-m", module, "exp4", "--profile", "laptop", "--storage", str(storage), *sets]
 
 

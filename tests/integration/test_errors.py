@@ -48,6 +48,12 @@ def test_broken_jsonl(tmp_path: Path, module: str) -> None:
     assert "skip_broken_lines" in said
 
 
+def test_a_trace_of_no_steps(tmp_path: Path) -> None:
+    said = fails(tmp_path / "runs", "exp4", "--trace", "0", module="search.trial")
+    assert "--trace '0' must be a whole number of optimizer steps from 1 to 20" in said
+    assert not (tmp_path / "runs").exists()
+
+
 def test_missing_source(tmp_path: Path) -> None:
     assert "nowhere.jsonl" in fails(tmp_path, "exp4", *sets("data.sources=nowhere.jsonl"))
 

@@ -10,6 +10,7 @@ import pytest
 from search.events import Reported, TrialStarted
 from search.ledger import read_events
 from tests.integration.commands import REPOSITORY, run
+from train_fn.times import PARTS
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +62,15 @@ def test_a_slots_later_trials_start_at_once(finished: Path) -> None:
     assert overheads[:4][-1] < 3, f"two slots have two slow starts, not more: {overheads}"
 
 
+def test_every_trial_says_what_its_time_went_into(finished: Path) -> None:
+    summary = json.loads((finished / "exp4" / "summary.json").read_text())
+    for trial in summary["trials"]:
+        assert trial["times"]["forward_s"] > 0
+        assert trial["times"]["backward_s"] > 0
+        assert trial["times"]["weights_s"] > 0
+    assert sum(trial["times"]["start_s"] > 2 for trial in summary["trials"]) <= 2, "each slot starts once"
+
+
 def test_weights_of_the_best_trial_load_with_plain_transformers(finished: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -88,3 +98,4 @@ def test_mlflow_has_one_parent_and_one_run_per_trial(finished: Path) -> None:
         assert {"status", "reason", "profile"} <= set(child.data.tags)
         assert "optim.lr" in child.data.params
         assert {"loss/raw", "loss/ema_90", "optim/lr"} <= set(child.data.metrics)
+        assert {f"time/{part}_s" for part in PARTS} <= set(child.data.metrics)

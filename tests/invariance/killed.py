@@ -25,7 +25,7 @@ from train_fn.errors import InputError
 from train_fn.loop import train
 from train_fn.report import Report
 
-_MEASURED = ("tokens_per_s", "train_s", "start_overhead_s", "seconds", "checkpoint")
+_MEASURED = ("tokens_per_s", "train_s", "start_overhead_s", "seconds", "checkpoint", "times")
 """What no two runs have in common."""
 
 

@@ -13,6 +13,7 @@ from analysis.runs import read_search
 from spaces.promotion import BehaviourConfig
 from tests.unit.analysis.conftest import with_trials
 from tests.unit.analysis.written import experiment, write_search
+from train_fn.times import PARTS
 
 NOW = 1_700_000_000.0
 EVIL = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
@@ -71,6 +72,16 @@ def test_texts_of_data_and_trials_cannot_become_markup(search: SearchRecord) -> 
 def test_the_data_report_is_there(html: str) -> None:
     assert "data: 100 replies read, 10 dropped" in html
     assert "dropped: over-length" in html
+
+
+def test_what_the_time_of_each_trial_went_into_is_there(html: str, search: SearchRecord) -> None:
+    table = html[html.index("<h3>By trial</h3>") : html.index('<section id="data"')]
+    for part in PARTS:
+        assert f"</span>{part}</th>" in table
+    assert table.count('<div class="bar">') == len(search.trials) + 1
+    assert "all trials" in table
+    old = replace(search, trials=tuple(replace(trial, times=None) for trial in search.trials))
+    assert "By trial" not in shown(render(compute(old, answer(old), None, NOW), NOW))
 
 
 def test_the_page_of_a_small_search_is_mostly_the_plotting_library(html: str) -> None:

@@ -43,6 +43,9 @@ def test_reads_of_every_trial_what_the_search_itself_knows(storage: Path, search
         )
         assert (trial.eval_nll, trial.eval_nll_stderr) == (other.eval_nll, other.eval_nll_stderr)
         assert (trial.train_s, trial.start_overhead_s) == (other.train_s, other.start_overhead_s)
+        assert trial.times is not None
+        assert trial.times == other.times
+        assert trial.times.total_s == pytest.approx(sum(attempt.seconds for attempt in trial.attempts))
         assert (trial.params, trial.config) == (other.params, other.config)
         assert [(e.tokens_seen, e.evaluation.nll) for e in trial.evals] == [
             (e.tokens_seen, e.nll) for e in other.evals

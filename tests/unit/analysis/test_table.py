@@ -9,6 +9,8 @@ from analysis.figures import ladder
 from analysis.rank import answer
 from analysis.records import SearchRecord
 from analysis.table import MAX_ROWS, print_report, table_order
+from spaces.words import seconds_text
+from train_fn.times import PARTS
 
 
 def printed(search: SearchRecord, others: tuple[SearchRecord, ...] = (), width: int = 160) -> str:
@@ -50,6 +52,22 @@ def test_a_comparison_names_who_is_behind_and_what_to_beware_of(search: SearchRe
     text = printed(search, (replace(search, name="exp8", data_key="other"),))
     assert "not comparable" in text
     assert "note: exp8 was judged on other held-out examples" in text
+
+
+def test_every_trial_shows_what_its_time_went_into(search: SearchRecord) -> None:
+    text = printed(search)
+    heading, *rows = text.split("Where the time of these trials went:\n")[1].splitlines()
+    assert heading.split() == ["trial", "all", *PARTS]
+    first = table_order(search.trials)[0]
+    assert first.times is not None
+    spent = [first.times.total_s, *(first.times.of(part) for part in PARTS)]
+    assert rows[0].split() == [first.id, *(word for s in spent for word in seconds_text(s).split())]
+    assert len([row for row in rows if row.startswith("exp9-")]) == MAX_ROWS
+
+
+def test_a_search_from_before_times_were_measured_shows_none(search: SearchRecord) -> None:
+    old = replace(search, trials=tuple(replace(trial, times=None) for trial in search.trials))
+    assert "Where the time" not in printed(old)
 
 
 def test_it_fits_a_narrow_terminal(search: SearchRecord) -> None:

@@ -39,6 +39,7 @@ from train_fn.config import RunConfig, TrainConfig
 from train_fn.curve import smooth
 from train_fn.data_report import DataReport, Shown, write_report
 from train_fn.report import Evaluation, Outcome, Point, Report, Status
+from train_fn.times import Times
 
 MAX_TOKENS, WINDOW, FIRST_RUNG = 9_000, 500, 1_000
 EXAMPLES = 40
@@ -146,6 +147,7 @@ class Run:
             train_s=WINDOW_S * self.tokens / WINDOW,
             start_overhead_s=START_UP_S,
             eval=evaluation(self.nll(), self.number) if due else None,
+            times=self.times(),
         )
 
     def outcome(self, status: Status, reason: str, evaluated: Evaluation | None) -> Outcome:
@@ -161,6 +163,13 @@ class Run:
             train_s=WINDOW_S * self.tokens / WINDOW,
             start_overhead_s=START_UP_S,
             checkpoint=f"trials/{self.number:04d}" if status == "finished" else None,
+            times=self.times(),
+        )
+
+    def times(self) -> Times:
+        trained = WINDOW_S * self.tokens / WINDOW
+        return Times(
+            start_s=START_UP_S, forward_s=0.25 * trained, backward_s=0.5 * trained, step_s=0.25 * trained
         )
 
 

@@ -18,6 +18,7 @@ from tests.unit.search.recorded import (
     small_search,
     trial_started,
 )
+from train_fn.times import PARTS, Times
 
 
 def all_updates(events: list[Event]) -> list[RunUpdate]:
@@ -50,6 +51,26 @@ def test_a_window_becomes_figures_with_tokens_as_their_step() -> None:
         "eval/nll_stderr": 0.05,
     }.items()  # fmt: skip
     assert {f.time_ms for f in figures if not f.key.startswith("trial/")} == {1_002_500}
+
+
+def test_a_trial_shows_what_its_time_went_into() -> None:
+    times = Times(start_s=1, forward_s=2, tracking_s=0.25)
+    events = [search_started(), trial_started(1001.0, 0)]
+    events.append(Reported(1002.0, replace(report(0, 500, None), times=Times(start_s=1))))
+    events.append(Reported(1004.5, replace(report(0, 1000, 3.5), times=times)))
+    events.append(Ended(1006.0, replace(outcome(0, "finished", 2000, 3.0), times=replace(times, step_s=1.5))))
+    figures = [f for f in of_run(events, 0).figures if f.key.startswith("time/")]
+    assert {f.step for f in figures} == {1000, 2000}, "at evaluations and at the end"
+    assert [(f.key, f.value) for f in figures if f.step == 1000] == [
+        (f"time/{part}_s", replace(times, other_s=0.25).of(part)) for part in PARTS
+    ]
+    at_end = {f.key: f.value for f in figures if f.step == 2000}
+    assert at_end["time/step_s"] == 1.5
+    assert sum(at_end.values()) == 5.0
+
+
+def test_a_trial_of_an_old_ledger_shows_no_times() -> None:
+    assert not [f for u in all_updates(small_search()) for f in u.figures if f.key.startswith("time/")]
 
 
 def test_a_run_that_confirms_a_trial_is_tagged_with_it() -> None:

@@ -26,6 +26,7 @@ from search.ledger import Ledger, decode, encode, read_events, read_from
 from tests.unit.search.recorded import report, search_started, small_search, trial_started
 from train_fn.errors import InputError
 from train_fn.report import Evaluation, Outcome, Point, Report
+from train_fn.times import PARTS, Times
 from train_fn.typed import LARGEST_FIGURE
 
 number = st.floats(-LARGEST_FIGURE, LARGEST_FIGURE)
@@ -41,13 +42,14 @@ evaluations = st.builds(
     st.lists(count, max_size=3).map(tuple),
     number,
 )
+times = st.builds(Times, *(number for _ in PARTS))
 reports = st.builds(
     Report,
     trial=count, tokens_seen=count, steps=count, window_steps=count, loss=number,
     points=st.lists(st.builds(Point, count, number, number, number), max_size=3).map(tuple),
     lr=number, grad_norm=number, loss_scale=number, overflow_steps=count, window_overflow_rate=number,
     spikes=count, trend=words, tokens_per_s=number, train_s=number, start_overhead_s=number,
-    eval=st.none() | evaluations,
+    eval=st.none() | evaluations, times=st.none() | times,
 )  # fmt: skip
 statuses = st.sampled_from(["finished", "halved", "diverged", "overflowing", "failed", "cancelled"])
 decisions = st.builds(
@@ -67,6 +69,7 @@ outcomes = st.builds(
     number,
     st.none() | words,
     st.booleans(),
+    st.none() | times,
 )
 events = st.one_of(
     st.builds(SearchStarted, number, values, words, words, words),
@@ -101,6 +104,13 @@ def test_a_start_from_before_trials_were_confirmed_is_still_read() -> None:
 def test_an_end_from_before_failures_could_be_final_is_still_read() -> None:
     (ended,) = [event for event in small_search() if isinstance(event, Ended)][:1]
     assert decode(encode(ended).replace(',"final":false', "")) == ended
+
+
+def test_figures_from_before_trials_measured_their_time_are_still_read() -> None:
+    for event in small_search():
+        line = encode(event)
+        assert ('"times":null' in line) == isinstance(event, Ended | Reported)
+        assert decode(line.replace(',"times":null', "")) == event
 
 
 @settings(deadline=None)  # waits for the disk

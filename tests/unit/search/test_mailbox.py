@@ -1,4 +1,5 @@
 import asyncio
+import time
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +21,11 @@ EVALUATION = Evaluation(1.0, 0.1, (1.0,), (3,), 0.1)
 
 def assignment(ticket: int) -> Assignment:
     return Assignment(ticket, ticket * 10, TrainConfig(), "data", "workspace", "cache", 0.0)
+
+
+def handed_out(answer: Assignment | str) -> Assignment | str:
+    """The same without the time at which it was assigned, which is another one when it is tried again."""
+    return replace(answer, assigned_at=0.0) if isinstance(answer, Assignment) else answer
 
 
 def report(tokens: int, evaluation: Evaluation | None = None) -> Report:
@@ -86,7 +92,7 @@ def test_a_restarted_group_gets_its_trial_again_but_not_for_ever() -> None:
         await box.submit(assignment(1))
         for attempt in range(1, MAX_ATTEMPTS + 1):
             await box.join()
-            assert await box.next_trial(0.01) == assignment(1)
+            assert handed_out(await box.next_trial(0.01)) == assignment(1)
             await box.lost({1: "exit type SYSTEM_ERROR"})
             if attempt < MAX_ATTEMPTS:
                 retry = await box.take()
@@ -102,6 +108,22 @@ def test_a_restarted_group_gets_its_trial_again_but_not_for_ever() -> None:
     assert given_up.status == "failed"
     assert "3 attempts (died, died, died)" in given_up.reason
     assert not given_up.final
+
+
+def test_a_trial_that_is_tried_again_starts_when_that_is_decided() -> None:
+    async def story() -> tuple[Assignment, float, Assignment]:
+        box = Mailbox()
+        await box.submit(assignment(1))
+        first = await box.next_trial(0.01)
+        before = time.time()
+        await box.lost({0: "exit type SYSTEM_ERROR"})
+        again = await box.next_trial(0.01)
+        assert isinstance(first, Assignment)
+        assert isinstance(again, Assignment)
+        return first, before, again
+
+    first, before, again = asyncio.run(story())
+    assert first.assigned_at < before <= again.assigned_at <= time.time()
 
 
 def test_a_group_in_which_a_rank_failed_gets_no_trial_and_the_first_cause_counts() -> None:
@@ -134,7 +156,7 @@ def test_a_group_that_was_taken_down_without_an_error_is_not_held_against_its_tr
         causes = []
         for _ in range(2 * MAX_ATTEMPTS):
             await box.join()
-            assert await box.next_trial(0.01) == assignment(1)
+            assert handed_out(await box.next_trial(0.01)) == assignment(1)
             await box.join()
             retry = await box.take()
             assert isinstance(retry, Retry)
@@ -151,7 +173,7 @@ def test_fifteen_lost_machines_in_a_row_do_not_fail_a_trial() -> None:
         causes = []
         for _ in range(15):
             await box.join()
-            assert await box.next_trial(0.01) == assignment(1)
+            assert handed_out(await box.next_trial(0.01)) == assignment(1)
             await box.lost({0: "The actor died because its node has died."})
             retry = await box.take()
             assert isinstance(retry, Retry)

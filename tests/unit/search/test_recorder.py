@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ from search.state import SearchState, replay
 from search.study import Study
 from spaces.load import load_experiment
 from train_fn.report import Evaluation, Outcome, Report
+from train_fn.times import Times
 
 EVALUATION = Evaluation(2.0, 0.1, (2.0, 2.0), (3, 3), 0.1)
 
@@ -96,6 +98,17 @@ def test_what_still_runs_is_cancelled_and_taken_up_by_the_next_command(desk: Des
     assert isinstance(ended, Ended)
     assert ended.outcome.status == "cancelled"
     assert [number for number, _ in desk.study.running()] == [0]
+
+
+def test_a_trial_that_is_cancelled_keeps_what_its_time_went_into(desk: Desk) -> None:
+    told = report(10)["report"]
+    desk.result(report=replace(told, times=Times(forward_s=3)))
+    desk.callback.cancel_running()
+    ended = desk.heard[-1]
+    assert isinstance(ended, Ended)
+    assert ended.outcome.times is not None
+    assert ended.outcome.times.forward_s == 3
+    assert replay(read_events(desk.path)).trials[0].times is not None
 
 
 def test_a_retry_is_written_down_and_a_failed_trial_keeps_its_figures(desk: Desk) -> None:

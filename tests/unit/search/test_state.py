@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.events import Ended, Event, Reported, SearchEnded
+from search.events import Ended, Event, Reported, Retried, SearchEnded
 from search.state import (
     apply,
     counts,
@@ -23,6 +25,8 @@ from tests.unit.search.recorded import (
     small_search,
     trial_started,
 )
+from train_fn.report import Report
+from train_fn.times import Times
 
 
 def test_the_small_search_folds_to_what_happened() -> None:
@@ -87,6 +91,34 @@ def test_a_trial_taken_up_again_runs_and_keeps_what_it_had() -> None:
     assert (state.started, state.command_started, state.work_tokens) == (1000.0, 2000.0, 1000)
 
 
+def test_a_trials_time_is_all_that_passed_while_a_slot_worked_on_it() -> None:
+    def window(tokens: int, times: Times) -> Report:
+        return replace(report(0, tokens, None), times=times)
+
+    events: list[Event] = [search_started(), trial_started(1001.0, 0)]
+    events.append(Reported(1006.0, window(1000, Times(start_s=1, forward_s=3.5))))
+    assert replay(events).trials[0].times == Times(start_s=1, forward_s=3.5, other_s=0.5)
+    # A fault: the worker goes on from a checkpoint after 2 s, and knows nothing of what it lost.
+    events += [Retried(1009.0, 0, "died", "tried again", 0)]
+    events.append(Reported(1013.0, window(2000, Times(start_s=2, forward_s=5))))
+    assert replay(events).trials[0].times == Times(start_s=2, forward_s=5, other_s=5)
+    # The command is killed; a later one takes the trial up after the night and finishes it.
+    events += [search_started(9000.0), trial_started(9010.0, 0, attempt=1)]
+    assert replay(events).trials[0].times == Times(start_s=2, forward_s=5, other_s=5)
+    done = replace(outcome(0, "finished", 4000, 2.0), times=Times(start_s=3, forward_s=9))
+    events.append(Ended(9018.0, done))
+    assert replay(events).trials[0].times == Times(start_s=3, forward_s=9, other_s=12.0 + 8.0 - 12.0)
+
+
+def test_a_trial_of_an_old_ledger_has_no_times_and_gets_them_when_it_goes_on() -> None:
+    events: list[Event] = [search_started(), trial_started(1001.0, 0), Reported(1003.0, report(0, 1000, 3.0))]
+    events.append(Ended(1004.0, outcome(0, "cancelled", 1000, 3.0)))
+    assert replay(events).trials[0].times is None
+    events += [search_started(2000.0), trial_started(2001.0, 0, attempt=1)]
+    events.append(Reported(2005.0, replace(report(0, 2000, 2.5), times=Times(forward_s=4))))
+    assert replay(events).trials[0].times == Times(forward_s=4, other_s=3)
+
+
 def test_wall_time_counts_commands_and_not_the_night_between_them() -> None:
     events: list[Event] = [
         search_started(1000.0),
@@ -109,7 +141,7 @@ def test_tokens_seen_never_fall_and_the_order_of_repeats_does_not_matter(windows
         state = apply(state, Reported(1002.0 + i, report(0, 1000 * window, float(window))))
         assert state.trials[0].tokens_seen >= seen
         seen = state.trials[0].tokens_seen
-    records = [w for i, w in enumerate(windows) if w > max(windows[:i], default=0)]
-    assert [e.tokens_seen for e in state.trials[0].evals] == [1000 * w for w in records]
-    only = replay([*start, *(Reported(1002.0, report(0, 1000 * w, float(w))) for w in records)])
+    records = [(i, w) for i, w in enumerate(windows) if w > max(windows[:i], default=0)]
+    assert [e.tokens_seen for e in state.trials[0].evals] == [1000 * w for _, w in records]
+    only = replay([*start, *(Reported(1002.0 + i, report(0, 1000 * w, float(w))) for i, w in records)])
     assert only.trials == state.trials

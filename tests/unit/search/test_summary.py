@@ -34,6 +34,7 @@ from tests.unit.search.recorded import (
     trial_started,
 )
 from train_fn.errors import InputError
+from train_fn.times import PARTS, Times
 
 STORAGE = Path("my runs")
 FOLDER = STORAGE / "exp9"
@@ -60,6 +61,20 @@ def test_the_summary_of_the_small_search() -> None:
     assert summary["best"] is not None
     assert (summary["best"]["id"], summary["best"]["eval_nll"]) == ("exp9-0001", 2.5)
     assert summary["best"]["checkpoint"] == "trials/0001"
+
+
+def test_a_trial_says_what_its_time_went_into() -> None:
+    events: list[Event] = [search_started(), trial_started(1001.0, 0)]
+    done = dataclasses.replace(outcome(0, "finished", 4000, 2.0), times=Times(forward_s=2, step_s=1.5))
+    events.append(Ended(1005.0, done))
+    summary = summarise(replay(events), experiment(), FOLDER, {})
+    check_schema({**summary, "status": "interrupted"})
+    times = summary["trials"][0]["times"]
+    assert times is not None
+    assert {name: seconds for name, seconds in times.items() if seconds} == {
+        "forward_s": 2, "step_s": 1.5, "other_s": 0.5,
+    }  # fmt: skip
+    assert SCHEMA["$defs"]["times"]["required"] == [f"{part}_s" for part in PARTS]
 
 
 def test_weights_are_named_where_they_lie_now(tmp_path: Path) -> None:

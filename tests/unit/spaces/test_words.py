@@ -6,11 +6,13 @@ from spaces.words import (
     list_text,
     params_text,
     seconds_text,
+    times_text,
     tokens_text,
     trial_id,
     value_text,
 )
 from train_fn.confirmation import Confirmation, Confirmed, SeedLead, Unstable
+from train_fn.times import Times
 
 
 @pytest.mark.parametrize(
@@ -93,3 +95,7 @@ def test_what_another_seed_ruined_is_named() -> None:
     assert confirmation_lines(Confirmation(5, (), (ruined,), None, (), ""), "exp4") == [
         "exp4-0005 is not confirmed: diverged with seed 1 and overflowing with seed 2"
     ]
+
+
+def test_times_are_written_without_the_parts_that_took_none() -> None:
+    assert times_text(Times(start_s=1.24, forward_s=80, step_s=0.01)) == "1m 21s (start 1.2s, forward 1m 20s)"

@@ -1,8 +1,11 @@
 """The trial as a whole, on one rank: windows, evaluations, endings, resume, memory."""
 
 import gc
+import json
 import os
 import time
+from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +16,13 @@ from transformers import AutoModelForCausalLM
 
 from tests.toys import toy_base, toy_prepared, toy_train_config
 from train_fn.batches import Order
+from train_fn.checkpoint_files import digest_on_disk
 from train_fn.config import LoraConfig
 from train_fn.loop import train
 from train_fn.model import fresh_model
 from train_fn.report import Outcome, Report
+from train_fn.times import PARTS, Times
+from train_fn.typed import from_plain
 
 BASE = toy_base()
 PREPARED = toy_prepared()
@@ -113,14 +119,54 @@ def test_resumed_trial_is_the_trial_that_was_never_stopped(tmp_path: Path, chang
     gone, _ = run(tmp_path / "parts", stop_after=first + 2, **changes)
     assert gone is None
     assert [p.name for p in (tmp_path / "parts").iterdir()] == ["checkpoints"]
+    (kept,) = (tmp_path / "parts" / "checkpoints").glob("*/progress.json")
+    before = from_plain(Times, json.loads(kept.read_text())["times"])
     resumed, rest = run(tmp_path / "parts", **changes)
     assert whole is not None
     assert resumed is not None
     same = ("tokens_seen", "steps", "eval_nll", "eval_nll_stderr", "reason")
     assert [getattr(whole, n) for n in same] == [getattr(resumed, n) for n in same]
     assert [r.points for r in rest] == [r.points for r in reports[first + 1 :]]
+    times = rest[0].times
+    assert times is not None
+    assert min(times.of(part) - before.of(part) for part in PARTS) >= 0, "it goes on counting its time"
+    assert times.weights_s > before.weights_s > 0, "the engine was made twice"
+    assert times.forward_s > before.forward_s > 0
     a = (tmp_path / "whole" / "weights" / "model.safetensors").read_bytes()
     assert a == (tmp_path / "parts" / "weights" / "model.safetensors").read_bytes()
+
+
+def test_the_parts_of_a_trials_time_are_its_wall_time(tmp_path: Path) -> None:
+    began = time.perf_counter()
+    outcome, reports = run(tmp_path, run__eval_at_tokens=(700,))
+    wall_s = time.perf_counter() - began
+    assert outcome is not None
+    assert outcome.times is not None
+    assert outcome.times.total_s == pytest.approx(wall_s, rel=0.05)
+    spent = {part: outcome.times.of(part) for part in PARTS}
+    assert min(spent.values()) > 0, spent
+    steps = outcome.times.data_s + outcome.times.forward_s + outcome.times.backward_s + outcome.times.step_s
+    assert steps == pytest.approx(outcome.train_s, rel=0.05), "optimizer steps are these four"
+    assert outcome.times.evaluate_s >= sum(r.eval.seconds for r in reports if r.eval)
+    for earlier, later in pairwise(r.times for r in reports):
+        assert earlier is not None
+        assert later is not None
+        assert all(earlier.of(part) <= later.of(part) for part in PARTS), "they are since the trial began"
+
+
+def test_a_checkpoint_from_before_times_were_kept_is_taken_up(tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"run__eval_at_tokens": (800,)}
+    run(tmp_path, stop_after=3, **changes)
+    (progress,) = (tmp_path / "checkpoints").glob("*/progress.json")
+    old = json.loads(progress.read_text())
+    del old["times"]
+    progress.write_text(json.dumps(old))
+    manifest = json.loads((progress.parent / "manifest.json").read_text())
+    manifest["progress.json"] = asdict(digest_on_disk(progress))
+    (progress.parent / "manifest.json").write_text(json.dumps(manifest))
+    _, reports = run(tmp_path, **changes)
+    assert reports[0].tokens_seen > 800
+    assert reports[0].times is not None
 
 
 def test_same_seed_same_trial_other_seed_other_trial(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import torch
 
 from tests.toys import save_toy_model, toy_prepared, toy_train_config
 from train_fn.assignment import Assignment
+from train_fn.clock import Clock
 from train_fn.config import ModelConfig, TrainConfig
 from train_fn.model import BaseModel
 from train_fn.worker import _Kept
@@ -18,7 +19,7 @@ def config(tmp_path: Path) -> TrainConfig:
 
 def base_of(kept: _Kept, config: TrainConfig, seed: int, cache: Path) -> BaseModel:
     with_seed = replace(config, run=replace(config.run, seed=seed))
-    base, _ = kept.for_trial(Assignment(1, 0, with_seed, "data", "workspace", str(cache), 0.0))
+    base, _ = kept.for_trial(Assignment(1, 0, with_seed, "data", "workspace", str(cache), 0.0), Clock())
     return base
 
 
