@@ -1,9 +1,10 @@
 """Training speed beside the trainers people use: `python -m tests.bench.train_step`.
 
 Real tokens of prompts and answers, without padding, for each second of processor time, over the same examples
-of three length mixes: a whole trial of ours, TRL's `SFTTrainer` padded in random order, padded with
-length grouping, and packed, and the `Trainer` of transformers on DeepSpeed. Each runs in a process of its own,
-on one thread, in turn. tests/invariance shows that ours computes the losses of a plain loop. Needs the `bench` extra.
+of three length mixes: a whole trial of ours, TRL's `SFTTrainer` padded in random order, padded with length
+grouping, and packed, and the `Trainer` of transformers on DeepSpeed. Each runs in a process of its own, on
+one thread, in turn. tests/invariance shows that ours computes the losses of a plain loop. Needs the `bench`
+extra.
 
 A pass over thousands of examples takes too long here. So the order of a whole pass is made first, at random
 or by the grouping of transformers itself, and every round takes some of its steps: the next ones in random
