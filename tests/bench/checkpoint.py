@@ -19,8 +19,8 @@ from search.cli import run_command
 from spaces import exp4
 from spaces.paths import replace_all
 from tests.bench.alone import CPU, alone
-from tests.bench.mixes import dialogues
 from tests.bench.result import Result, in_turn, print_result, result
+from tests.toys import toy_examples
 from train_fn.batches import Examples, plan_step
 from train_fn.checkpoint import copy_state
 from train_fn.checkpoint_files import remove_all
@@ -113,7 +113,7 @@ def main() -> int:
     config = exp4.experiment("laptop").base
     print(f"{'model':>10} {'ours':>10} {'complete':>10} {'in line':>10}   ms")
     with tempfile.TemporaryDirectory() as folder:
-        examples = dialogues(Path(folder)).train
+        examples = toy_examples(1)
         found = compared("checkpoint", config, load_base(config.model), examples)
         if not quick:
             print_result(compared("checkpoint_100m", *wider(Path(folder) / "wider", config), examples))

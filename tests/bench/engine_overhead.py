@@ -103,7 +103,7 @@ def main() -> int:
     config = exp4.experiment("laptop").base
     base = load_base(config.model)
     with tempfile.TemporaryDirectory() as folder:
-        prepared = dialogues(Path(folder)).train
+        prepared = dialogues(Path(folder), every=8).train
         examples = Picked(prepared, pick(prepared.lengths, "heavy"))
         mine: list[float] = []
         others: list[float] = []

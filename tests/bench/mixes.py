@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.bench.chats import write_chats
 from train_fn.batches import Examples
 from train_fn.config import CleanConfig, DataConfig
 from train_fn.prepare import prepare
@@ -62,10 +63,11 @@ class Data:
     eval: Picked
 
 
-def dialogues(folder: Path) -> Prepared:
-    """Prepare the bundled human dialogues with the whole history before each reply, as they are."""
+def dialogues(folder: Path, every: int = 1) -> Prepared:
+    """Prepare each `every`th of the bundled human chats, with all turns before each reply."""
+    chats = write_chats(folder / "chats.jsonl", every)
     clean = CleanConfig(languages=(), near_duplicates=False)
-    config = DataConfig(sources=("bundled:chitchat",), max_example_tokens=LONGEST, clean=clean)
+    config = DataConfig(sources=(str(chats),), max_example_tokens=LONGEST, clean=clean)
     return prepare(config, lambda: load_tokenizer("bundled"), tokenizer_key("bundled"), folder)
 
 

@@ -41,7 +41,7 @@ def main() -> int:
     uft = replace_all(exp3.experiment("laptop").base, longest)
     base = load_base(sft.model)
     with tempfile.TemporaryDirectory() as folder:
-        prepared = dialogues(Path(folder))
+        prepared = dialogues(Path(folder), every=8)
         size = sft.optim.effective_batch_size
         numbers = pick(prepared.train.lengths, "chitchat", count=size * (steps + WARMUP))
         data = Data(Picked(prepared.train, numbers), Picked(prepared.eval, np.arange(2)))
