@@ -5,8 +5,8 @@ Ours reads, cleans, looks for duplicates, tokenises, splits, writes, and plans a
 of everything that is read. Both are seconds of processor time, see `tests.bench.job`.
 
 The data is each eighth bundled chat, prepared as the `exp4` of the cluster does it, with all turns
-before each reply; the laptop's two turns follow as `prepare_laptop`. `prepare_again` is the cluster's a second
-time, as in every later command, in seconds of the clock.
+before each reply; the laptop's two turns follow as `prepare_laptop`. `prepare_again` is the cluster's a
+second time, as in every later command, in seconds of the clock.
 """
 
 import tempfile
