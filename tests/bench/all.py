@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +58,28 @@ def run(bench: str, quick: bool) -> Ran:
             print(line, end="", flush=True)
             if line.startswith('{"name": '):
                 lines.append(json.loads(line))
-    about = (ast.get_docstring(ast.parse(source)) or "").split(":")[0]
-    compared = [line for line in lines if "goal" in line]
+    return _ran(bench, lines, time.monotonic() - began, process.returncode)
+
+
+def kept(bench: str, quick: bool, folder: Path) -> Ran:
+    """Return what a benchmark gave before, from the folder; or run it and keep what it gives there."""
+    file = folder / f"{bench}.json"
+    if file.exists():
+        before = json.loads(file.read_text())
+        return _ran(bench, before["lines"], before["seconds"], 0)
+    ran = run(bench, quick)
+    if ran.exit_code == 0:
+        folder.mkdir(parents=True, exist_ok=True)
+        lines = [*map(asdict, ran.results), *ran.others]
+        file.write_text(json.dumps({"lines": lines, "seconds": ran.seconds}))
+    return ran
+
+
+def _ran(bench: str, lines: Sequence[Mapping[str, Any]], seconds: float, exit_code: int) -> Ran:
+    about = (ast.get_docstring(ast.parse(source_of(bench).read_text())) or "").split(":")[0]
+    compared = tuple(_result(line) for line in lines if "goal" in line)
     others = tuple(line for line in lines if "goal" not in line)
-    seconds = time.monotonic() - began
-    return Ran(bench, f"{about}.", tuple(map(_result, compared)), others, seconds, process.returncode)
+    return Ran(bench, f"{about}.", compared, others, seconds, exit_code)
 
 
 def _result(line: Mapping[str, Any]) -> Result:
@@ -96,10 +114,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(QUICK, action="store_true", help="is handed to the benchmarks that know it")
     parser.add_argument("--without", nargs="+", default=[], choices=BENCHES, help="leave these out")
+    parser.add_argument(
+        "--keep", type=Path, help="a folder of results; a benchmark whose result is there is not run again"
+    )
     parser.add_argument("--note", default="", help="a sentence for the page, on what else ran beside")
     parser.add_argument("--to", type=Path, default=ROOT / "BENCHMARKS.md", help="the page")
     args = parser.parse_args()
-    ran = [run(bench, args.quick) for bench in chosen(args.without)]
+    ran = [
+        kept(bench, args.quick, args.keep) if args.keep else run(bench, args.quick)
+        for bench in chosen(args.without)
+    ]
     args.to.write_text(page(machine(), ran, QUICK if args.quick else "", args.note))
     print(f"\nwritten: {args.to}")
     return 1 if any(one.exit_code for one in ran) else 0

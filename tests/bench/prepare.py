@@ -4,7 +4,7 @@ Ours reads, cleans, looks for duplicates, tokenises, splits, writes, and plans a
 `datasets.map` with the same tokenizer, in batches and one process, over the same texts: prompts and replies
 of everything that is read. Both are seconds of processor time, see `tests.bench.job`.
 
-The data is each eighth bundled chat, prepared as the `exp4` of the cluster does it, with all turns
+The data is one in 32 of the bundled chats, prepared as the `exp4` of the cluster does it, with all turns
 before each reply; the laptop's two turns follow as `prepare_laptop`. `prepare_again` is the cluster's a
 second time, as in every later command, in seconds of the clock.
 """
@@ -32,7 +32,7 @@ from train_fn.prepare import prepare
 from train_fn.tokenizer import load_tokenizer, tokenizer_key
 
 GOAL, AGAIN_S = 0.6, 2.0
-EVERY = 8
+EVERY = 32
 
 
 def texts(config: TrainConfig) -> datasets.Dataset:
