@@ -1,14 +1,17 @@
 """Find examples that say the same: exactly, or nearly.
 
-Near means a Jaccard similarity of word trigrams at or above a threshold, found with MinHash (Broder 1997) and
-locality-sensitive hashing as in `datasketch`, and confirmed on the trigrams themselves.
+Near means a Jaccard similarity of word trigrams at or above a threshold, found with MinHash (Broder 1997,
+doi:10.1109/SEQUEN.1997.666900) and locality-sensitive hashing, and confirmed on the trigrams themselves. The
+signatures are those of `datasketch`, which a test holds them against, computed for all texts at once.
 """
 
 import hashlib
 import re
 from collections.abc import Sequence
 
+import numpy as np
 import xxhash
+from numpy.typing import NDArray
 
 from train_fn.formats import Example
 
@@ -18,6 +21,7 @@ BANDS, ROWS = 6, 5
 MIN_WORDS = 8
 """Shorter texts are greetings and thanks: they repeat as people do, and only exact copies are dropped."""
 _WORDS = re.compile(r"\w+")
+_SEED = 1
 
 
 def exact_duplicates(examples: Sequence[Example]) -> set[int]:
@@ -51,25 +55,62 @@ def near_duplicates(examples: Sequence[Example], jaccard: float) -> set[int]:
         examples: In the order that decides who stays.
         jaccard: Least similarity of the trigram sets, in (0, 1].
     """
-    from datasketch import MinHash, MinHashLSH
-
     shingles = {i: s for i, e in enumerate(examples) if (s := _trigrams(f"{e.last_message} {e.reply}"))}
-    index = MinHashLSH(num_perm=BANDS * ROWS, params=(BANDS, ROWS))
     dropped: set[int] = set()
-    hashes = MinHash.generator(
-        (list(s) for s in shingles.values()), num_perm=BANDS * ROWS, seed=1, hashfunc=xxhash.xxh32_intdigest
-    )
-    for i, minhash in zip(shingles, hashes, strict=True):
+    stayed: dict[int, list[int]] = {}
+    for i, keys in zip(shingles, shared_bands(list(shingles.values())), strict=True):
         mine = shingles[i]
-        if any(len(mine & shingles[j]) >= jaccard * len(mine | shingles[j]) for j in index.query(minhash)):
+        like = {j for key in keys for j in stayed.get(key, ())}
+        if any(len(mine & shingles[j]) >= jaccard * len(mine | shingles[j]) for j in like):
             dropped.add(i)
         else:
-            index.insert(i, minhash, check_duplication=False)
+            for key in keys:
+                stayed.setdefault(key, []).append(i)
     return dropped
 
 
-def _trigrams(text: str) -> frozenset[bytes]:
+def shared_bands(sets: Sequence[frozenset[str]]) -> list[list[int]]:
+    """Return, for each set, a number for each band of its signature that other sets have too."""
+    if not sets:
+        return []
+    found: list[list[int]] = [[] for _ in sets]
+    drawn = signatures(sets)
+    first = 0
+    for band in range(BANDS):
+        rows = np.ascontiguousarray(drawn[:, band * ROWS : (band + 1) * ROWS])
+        whole = rows.view(np.dtype((np.void, rows.dtype.itemsize * ROWS))).ravel()
+        _, kinds, counts = np.unique(whole, return_inverse=True, return_counts=True)
+        for i in np.flatnonzero(counts[kinds] > 1).tolist():
+            found[i].append(first + int(kinds[i]))
+        first += len(counts)
+    return found
+
+
+def signatures(sets: Sequence[frozenset[str]]) -> NDArray[np.uint32]:
+    """Return MinHash signatures, shape [sets, BANDS * ROWS].
+
+    Each text is hashed to 32 bits (xxHash), mixed once (the finalizer of MurmurHash3), and sent through maps
+    a * h + b modulo 2^32 with odd a, which are bijections; a signature holds the least value of each map.
+
+    Args:
+        sets: None of them empty.
+    """
+    texts = (text.encode() for one in sets for text in one)
+    sizes = np.fromiter((len(one) for one in sets), np.int64, len(sets))
+    hashes = np.fromiter(map(xxhash.xxh32_intdigest, texts), np.uint32, int(sizes.sum()))
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+        hashes = (hashes ^ (hashes >> np.uint32(shift))) * np.uint32(factor)
+    hashes ^= hashes >> np.uint32(16)
+    starts = np.cumsum(sizes) - sizes
+    dice = np.random.RandomState(_SEED)
+    factors = dice.randint(0, 1 << 31, BANDS * ROWS, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
+    offsets = dice.randint(0, 1 << 32, BANDS * ROWS, dtype=np.uint32)
+    least = [np.minimum.reduceat(a * hashes + b, starts) for a, b in zip(factors, offsets, strict=True)]
+    return np.stack(least, axis=1)
+
+
+def _trigrams(text: str) -> frozenset[str]:
     words = _WORDS.findall(text.lower())
     if len(words) < MIN_WORDS:
         return frozenset()
-    return frozenset(" ".join(words[i : i + 3]).encode(errors="replace") for i in range(len(words) - 2))
+    return frozenset(f"{a} {b} {c}" for a, b, c in zip(words, words[1:], words[2:], strict=False))

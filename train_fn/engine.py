@@ -73,6 +73,7 @@ def deepspeed_config(config: TrainConfig, precision: Chosen, device: torch.devic
         "optimizer": {"type": "AdamW", "params": adam},
         "zero_optimization": zero,
         "zero_force_ds_cpu_optimizer": False,
+        "checkpoint": {"tag_validation": "Ignore"},  # it is a constant; asking all ranks stops the training
     }
     if precision == "bf16":
         settings["bf16"] = {"enabled": True}

@@ -10,6 +10,7 @@ from train_fn.bundled_path import bundled_folder
 from train_fn.config import ModelConfig, PromptFormat
 from train_fn.errors import InputError
 from train_fn.formats import Example
+from train_fn.fragments import encode
 from train_fn.model_files import is_hub_id
 
 END_OF_TEXT = "<|endoftext|>"
@@ -138,11 +139,10 @@ def tokenise(examples: Sequence[Example], tokenizer: Any, prompt_format: PromptF
     else:
         pairs = [(example.prompt, example.reply) for example in examples]
         lead = _leading(tokenizer)
-    prompts = tokenizer([p for p, _ in pairs], add_special_tokens=False).input_ids
-    replies = tokenizer([r for _, r in pairs], add_special_tokens=False).input_ids
+    ids = encode([text for pair in pairs for text in pair], tokenizer)
     end = tokenizer.eos_token_id
     result = []
-    for example, prompt, reply in zip(examples, prompts, replies, strict=True):
+    for example, prompt, reply in zip(examples, ids[::2], ids[1::2], strict=True):
         head = prompt if prompt[: len(lead)] == lead else lead + prompt
         tail = reply[: reply.index(end)] if end in reply else reply
         if len(tail) < len(reply) and tokenizer.decode(reply[len(tail) + 1 :]).strip():

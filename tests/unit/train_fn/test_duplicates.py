@@ -1,5 +1,9 @@
 import random
 
+import numpy as np
+import xxhash
+from datasketch import MinHash
+
 from train_fn import duplicates
 from train_fn.formats import Example
 
@@ -54,3 +58,26 @@ def test_history_does_not_make_neighbours_alike():
     history = sentence(rng, 300)
     pair = [example(sentence(rng, 10), sentence(rng, 10), history) for _ in range(2)]
     assert duplicates.near_duplicates(pair, 0.5) == set()
+
+
+def test_signatures_are_those_of_an_independent_implementation():
+    rng = random.Random(4)
+    sets = [frozenset(rng.choice(WORDS) for _ in range(rng.randint(1, 60))) for _ in range(50)]
+    size = duplicates.BANDS * duplicates.ROWS
+    theirs = MinHash.bulk(
+        [[text.encode() for text in one] for one in sets],
+        num_perm=size,
+        seed=1,
+        hashfunc=xxhash.xxh32_intdigest,
+    )
+    np.testing.assert_array_equal(duplicates.signatures(sets), [one.hashvalues for one in theirs])
+
+
+def test_bands_are_shared_by_equal_sets_and_by_no_strangers():
+    rng = random.Random(5)
+    sets = [frozenset(sentence(rng, 12).split()) for _ in range(100)]
+    shared = duplicates.shared_bands([*sets, sets[7]])
+    assert len(shared[7]) == duplicates.BANDS
+    assert shared[7] == shared[-1]
+    assert sum(map(len, shared)) == 2 * duplicates.BANDS
+    assert duplicates.shared_bands([]) == []
