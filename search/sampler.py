@@ -1,38 +1,34 @@
-"""Which Optuna sampler proposes a trial."""
+"""Which Optuna sampler proposes a trial, and what it is told of the others."""
 
-from collections.abc import Mapping
+import math
+import warnings
+from collections.abc import Container, Mapping
 from typing import Any
 
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
+from search.even import even_point
+from search.forecast import forecasts
 from spaces.experiment import SamplerConfig
 from train_fn.errors import InputError
 
-
-class _SpaceTpe(TPESampler):
-    """TPE that is told the space: Optuna would compare those of all trials, anew for each proposal."""
-
-    def __init__(self, space: Mapping[str, BaseDistribution], **options: Any) -> None:
-        super().__init__(**options)
-        self._told = {name: space[name] for name in sorted(space) if not space[name].single()}
-
-    def infer_relative_search_space(
-        self, study: optuna.Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        """Return the space that all trials of a search share."""
-        return dict(self._told)
+DOOMED = ("diverged", "overflowing")
+"""The status of a trial that is told as worse than all others."""
+GOOD_SHARE, MOST_GOOD = 0.2, 25
+"""Of the trials TPE takes this share for good ones, at most so many (Optuna's own limit)."""
+_TOLD = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 
 
 def make_sampler(config: SamplerConfig, space: Mapping[str, BaseDistribution], number: int) -> BaseSampler:
     """Return the sampler that proposes trial `number`.
 
     TPE is multivariate (Falkner et al. 2018, arXiv:1807.01774, section 4.1: learning rate and batch size
-    depend on each other) and takes running trials for bad ones (constant liar), so that slots do not try the
-    same.
+    depend on each other) and takes running trials of which nothing is known for bad ones (constant liar), so
+    that slots do not try the same.
 
     Raises:
         InputError: The sampler needs a package that is not installed.
@@ -40,10 +36,7 @@ def make_sampler(config: SamplerConfig, space: Mapping[str, BaseDistribution], n
     seed = int(np.random.SeedSequence((config.seed, number)).generate_state(1)[0])
     match config.kind:
         case "tpe":
-            startup = config.startup_trials
-            return _SpaceTpe(
-                space, multivariate=True, constant_liar=True, n_startup_trials=startup, seed=seed
-            )
+            return _Told(config, space, _tpe(seed))
         case "gp":
             try:
                 import scipy  # noqa: F401
@@ -52,6 +45,100 @@ def make_sampler(config: SamplerConfig, space: Mapping[str, BaseDistribution], n
                 raise InputError(
                     f"sampler.kind = 'gp' needs the package {error.name}; install it, or set it to tpe"
                 ) from error
-            return GPSampler(n_startup_trials=config.startup_trials, seed=seed)
+            return _Told(config, space, GPSampler(n_startup_trials=1, seed=seed))
         case "random":
             return RandomSampler(seed=seed)
+
+
+def _tpe(seed: int) -> TPESampler:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # `gamma` goes with Optuna 6
+        return TPESampler(
+            multivariate=True, constant_liar=True, n_startup_trials=1, gamma=_good_ones, seed=seed
+        )
+
+
+def _good_ones(trials: int) -> int:
+    """Return how many trials TPE takes for good ones: by default a tenth, which of ten is one lucky trial."""
+    return min(math.ceil(GOOD_SHARE * trials), MOST_GOOD)
+
+
+class _Told(BaseSampler):
+    """A sampler that is told the space, and of every trial what it would end with.
+
+    Optuna would compare the spaces of all trials, anew for each proposal. Until enough trials are known the
+    points fill the space evenly.
+    """
+
+    def __init__(
+        self, config: SamplerConfig, space: Mapping[str, BaseDistribution], sampler: BaseSampler
+    ) -> None:
+        self._config, self._sampler = config, sampler
+        self._space = {name: space[name] for name in sorted(space) if not space[name].single()}
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """Return the space that all trials of a search share."""
+        return dict(self._space)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Return the values of a trial."""
+        others = study.get_trials(deepcopy=False, states=_TOLD)
+        told = told_trials([one for one in others if one.number != trial.number])
+        if sum(one.state == TrialState.COMPLETE for one in told) < self._config.startup_trials:
+            return dict(even_point(self._space, self._config.seed, trial.number))
+        return self._sampler.sample_relative(_Study(study, told), trial, search_space)
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """Return a value that a known good point leaves open."""
+        return even_point({param_name: param_distribution}, self._config.seed, trial.number)[param_name]
+
+
+def told_trials(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    """Return each trial as complete, with what it would end with; the doomed are worse than all others.
+
+    Running trials of which nothing is known stay as they are.
+
+    Args:
+        trials: In no other state than complete, pruned or running: a failed one says nothing of its values.
+    """
+    doomed = {one.number for one in trials if one.user_attrs.get("status") in DOOMED}
+    ends = forecasts({one.number: one.intermediate_values for one in trials if one.number not in doomed})
+    worst, best = max(ends.values(), default=10.0), min(ends.values(), default=0.0)
+    ends |= dict.fromkeys(doomed, worst + max(worst - best, 1.0))
+    told = [_complete(one, ends[one.number]) for one in trials if one.number in ends]
+    return told + [one for one in trials if one.state == TrialState.RUNNING and one.number not in ends]
+
+
+def _complete(trial: FrozenTrial, value: float) -> FrozenTrial:
+    return FrozenTrial(
+        number=trial.number,
+        trial_id=trial._trial_id,
+        state=TrialState.COMPLETE,
+        value=value,
+        params=trial.params,
+        distributions=trial.distributions,
+        datetime_start=trial.datetime_start,
+        datetime_complete=trial.datetime_start,
+        user_attrs={},
+        system_attrs={},
+        intermediate_values={},
+    )
+
+
+class _Study(optuna.Study):
+    """A study as its samplers are to see it."""
+
+    def __init__(self, study: optuna.Study, told: list[FrozenTrial]) -> None:
+        super().__init__(study.study_name, study._storage, study.sampler)
+        self._told = told
+
+    def _get_trials(
+        self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
+    ) -> list[FrozenTrial]:
+        return [one for one in self._told if states is None or one.state in states]
