@@ -18,7 +18,10 @@ _SILENT = (
     "trial_storage", "worker", "working_copy",
 )  # fmt: skip
 """Modules of `train_fn` that compute nothing: they carry, describe or hand out."""
-_DECIDING = ("search/halving.py", "search/study.py", "spaces/space.py")
+_DECIDING = (
+    "search/even.py", "search/forecast.py", "search/halving.py", "search/sampler.py", "search/study.py",
+    "spaces/space.py",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from optuna.distributions import (
     IntDistribution,
     distribution_to_json,
 )
-from optuna.samplers import RandomSampler
+from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from search.halving import rung_tokens
@@ -85,7 +85,7 @@ class Study:
         """
         waiting = self._trials(TrialState.WAITING)
         number = waiting[0].number if waiting else len(self._study.get_trials(deepcopy=False))
-        self._study.sampler = make_sampler(self._experiment.sampler, self._experiment.space, number)
+        self._study.sampler = self._sampler(number)
         trial = self._study.ask()
         assert trial.number == number, (trial.number, number)
         self._used += 1
@@ -213,10 +213,11 @@ class Study:
         """Give those trials their values whose `ask` was interrupted half-way."""
         for frozen in self._trials(TrialState.RUNNING):
             if frozen.params.keys() != self._experiment.space.keys():
-                self._study.sampler = make_sampler(
-                    self._experiment.sampler, self._experiment.space, frozen.number
-                )
+                self._study.sampler = self._sampler(frozen.number)
                 self._suggest_all(Trial(self._study, frozen._trial_id))
+
+    def _sampler(self, number: int) -> BaseSampler:
+        return make_sampler(self._experiment.sampler, self._experiment.space, number)
 
     def _suggest_all(self, trial: Trial) -> dict[str, ParamValue]:
         return {path: _suggest(trial, path, d) for path, d in self._experiment.space.items()}

@@ -99,8 +99,9 @@ def language_model() -> Counted:
     sound = [losses for name, losses in runs.items() if name not in (*DIVERGING, STALLING)]
     delays = []
     for name in DIVERGING:
-        lowest = min(runs[name])
-        delays += _delay(ended_at(runs[name]), turn(runs[name], lambda x, low=lowest: x > 2 * low))
+        losses = runs[name]
+        turned = next(k for k, loss in enumerate(losses) if loss > 2 * min(losses[: k + 1]))
+        delays += _delay(ended_at(losses), turned / len(losses))
     ended = sum(ended_at(losses) is not None for losses in sound)
     return Counted("diverged", "language model", len(sound), ended, len(DIVERGING), tuple(delays))
 

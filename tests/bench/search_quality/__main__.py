@@ -73,7 +73,8 @@ def ablations() -> dict[str, MakeMethod]:
     return {
         "no noise band": ours(replace(plain, halving=replace(plain.halving, noise_band=0.0))),
         "a quarter in the band": ours(replace(plain, halving=wide)),
-        "told COMPLETE": ours(replace(plain, told_complete=True)),
+        "plain TPE": ours(replace(plain, plain_tpe=True)),
+        "plain TPE, COMPLETE": ours(replace(plain, plain_tpe=True, told_complete=True)),
         "random proposals": ours(replace(plain, sampler=SamplerConfig(kind="random"))),
         "no doom rules": ours(replace(plain, doom=False)),
         "no stalled rule": ours(replace(plain, stalled=False)),
