@@ -19,8 +19,7 @@ _SILENT = (
 )  # fmt: skip
 """Modules of `train_fn` that compute nothing: they carry, describe or hand out."""
 _DECIDING = (
-    "search/even.py", "search/forecast.py", "search/halving.py", "search/sampler.py", "search/study.py",
-    "spaces/space.py",
+    "search/even.py", "search/halving.py", "search/sampler.py", "search/study.py", "spaces/space.py",
 )  # fmt: skip
 
 

@@ -2,7 +2,8 @@
 
 import math
 import warnings
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,6 @@ from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from search.even import even_point
-from search.forecast import forecasts
 from spaces.experiment import SamplerConfig
 from train_fn.errors import InputError
 
@@ -36,7 +36,7 @@ def make_sampler(config: SamplerConfig, space: Mapping[str, BaseDistribution], n
     seed = int(np.random.SeedSequence((config.seed, number)).generate_state(1)[0])
     match config.kind:
         case "tpe":
-            return _Told(config, space, _tpe(seed))
+            return _Told(config, space, _tpe(seed), tell_tpe)
         case "gp":
             try:
                 import scipy  # noqa: F401
@@ -45,7 +45,7 @@ def make_sampler(config: SamplerConfig, space: Mapping[str, BaseDistribution], n
                 raise InputError(
                     f"sampler.kind = 'gp' needs the package {error.name}; install it, or set it to tpe"
                 ) from error
-            return _Told(config, space, GPSampler(n_startup_trials=1, seed=seed))
+            return _Told(config, space, GPSampler(n_startup_trials=1, seed=seed), tell_gp)
         case "random":
             return RandomSampler(seed=seed)
 
@@ -63,17 +63,20 @@ def _good_ones(trials: int) -> int:
     return min(math.ceil(GOOD_SHARE * trials), MOST_GOOD)
 
 
+Tell = Callable[[Sequence[FrozenTrial]], list[FrozenTrial]]
+
+
 class _Told(BaseSampler):
-    """A sampler that is told the space, and of every trial what it would end with.
+    """A sampler that is told the space, and of the other trials what it would otherwise misread.
 
     Optuna would compare the spaces of all trials, anew for each proposal. Until enough trials are known the
     points fill the space evenly.
     """
 
     def __init__(
-        self, config: SamplerConfig, space: Mapping[str, BaseDistribution], sampler: BaseSampler
+        self, config: SamplerConfig, space: Mapping[str, BaseDistribution], sampler: BaseSampler, tell: Tell
     ) -> None:
-        self._config, self._sampler = config, sampler
+        self._config, self._sampler, self._tell = config, sampler, tell
         self._space = {name: space[name] for name in sorted(space) if not space[name].single()}
 
     def infer_relative_search_space(
@@ -87,8 +90,8 @@ class _Told(BaseSampler):
     ) -> dict[str, Any]:
         """Return the values of a trial."""
         others = study.get_trials(deepcopy=False, states=_TOLD)
-        told = told_trials([one for one in others if one.number != trial.number])
-        if sum(one.state == TrialState.COMPLETE for one in told) < self._config.startup_trials:
+        told = self._tell([one for one in others if one.number != trial.number])
+        if sum(one.state != TrialState.RUNNING for one in told) < self._config.startup_trials:
             return dict(even_point(self._space, self._config.seed, trial.number))
         return self._sampler.sample_relative(_Study(study, told), trial, search_space)
 
@@ -99,40 +102,54 @@ class _Told(BaseSampler):
         return even_point({param_name: param_distribution}, self._config.seed, trial.number)[param_name]
 
 
-def told_trials(trials: list[FrozenTrial]) -> list[FrozenTrial]:
-    """Return each trial as complete, with what it would end with; the doomed are worse than all others.
+def tell_tpe(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the trials as TPE is to see them: those that run by what they have reached, the doomed worst.
 
-    Running trials of which nothing is known stay as they are.
-
-    Args:
-        trials: In no other state than complete, pruned or running: a failed one says nothing of its values.
+    Optuna takes a running trial for a bad one. With halving the promising ones run for the longest, so it
+    would learn of them last. As a stopped one it is compared by its rung and its NLL there. TPE
+    (`optuna.samplers._tpe.sampler._split_trials`) puts every finished trial before every stopped one, however
+    bad its value; of the stopped ones the further they came, then by their value, and those without a value
+    come last. So the worst there is has stopped without one.
     """
-    doomed = {one.number for one in trials if one.user_attrs.get("status") in DOOMED}
-    ends = forecasts({one.number: one.intermediate_values for one in trials if one.number not in doomed})
-    worst, best = max(ends.values(), default=10.0), min(ends.values(), default=0.0)
-    ends |= dict.fromkeys(doomed, worst + max(worst - best, 1.0))
-    told = [_complete(one, ends[one.number]) for one in trials if one.number in ends]
-    return told + [one for one in trials if one.state == TrialState.RUNNING and one.number not in ends]
+    told = []
+    for one in trials:
+        if _is_doomed(one):
+            told.append(_changed(one, TrialState.PRUNED, intermediate_values={}))
+        elif one.state == TrialState.RUNNING and one.intermediate_values:
+            told.append(_changed(one, TrialState.PRUNED))
+        else:
+            told.append(one)
+    return told
 
 
-def _complete(trial: FrozenTrial, value: float) -> FrozenTrial:
-    return FrozenTrial(
-        number=trial.number,
-        trial_id=trial._trial_id,
-        state=TrialState.COMPLETE,
-        value=value,
-        params=trial.params,
-        distributions=trial.distributions,
-        datetime_start=trial.datetime_start,
-        datetime_complete=trial.datetime_start,
-        user_attrs={},
-        system_attrs={},
-        intermediate_values={},
-    )
+def tell_gp(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the trials as a Gaussian process is to see them: the doomed finished, worse than all others.
+
+    It reads finished trials alone, and would go back to the cliff again and again. The doomed lie beyond the
+    worst value that is known of any trial, by the range of all.
+    """
+    sound = [one for one in trials if not _is_doomed(one)]
+    known = [value for one in sound for value in (*one.intermediate_values.values(), *(one.values or ()))]
+    worst, best = max(known, default=10.0), min(known, default=0.0)
+    beyond = worst + max(worst - best, 1.0)
+    doomed = [_changed(one, TrialState.COMPLETE, value=beyond) for one in trials if _is_doomed(one)]
+    return doomed + [one for one in sound if one.state != TrialState.PRUNED]
+
+
+def _is_doomed(trial: FrozenTrial) -> bool:
+    return trial.user_attrs.get("status") in DOOMED
+
+
+def _changed(trial: FrozenTrial, state: TrialState, **fields: object) -> FrozenTrial:
+    changed = copy(trial)
+    changed.state = state
+    for name, value in fields.items():
+        setattr(changed, name, value)
+    return changed
 
 
 class _Study(optuna.Study):
-    """A study as its samplers are to see it."""
+    """A study as its sampler is to see it."""
 
     def __init__(self, study: optuna.Study, told: list[FrozenTrial]) -> None:
         super().__init__(study.study_name, study._storage, study.sampler)

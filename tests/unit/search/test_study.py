@@ -5,10 +5,11 @@ from pathlib import Path
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.samplers._tpe.sampler import _split_trials
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from search.sampler import told_trials
+from search.sampler import tell_gp, tell_tpe
 from search.study import JOURNAL, MAX_ATTEMPTS, Study
 from spaces.experiment import BudgetConfig, Experiment, HalvingConfig, SamplerConfig
 from train_fn.config import RunConfig, TrainConfig
@@ -108,7 +109,16 @@ def test_what_each_outcome_becomes_in_the_study(tmp_path: Path) -> None:
     assert [number for number, _ in study.running()] == [5], "the retry of the failed one, cancelled"
 
 
-def test_the_sampler_holds_doomed_trials_for_worse_than_all_others(tmp_path: Path) -> None:
+def best_first(trials: list[optuna.trial.FrozenTrial]) -> list[int]:
+    """Return the order in which TPE takes trials for good ones; those that run come last."""
+    found: list[int] = []
+    for good in range(1, len(trials) + 1):
+        below, _ = _split_trials(optuna.create_study(), trials, good)
+        found += [t.number for t in below if t.number not in found]
+    return found
+
+
+def test_tpe_holds_doomed_trials_for_worse_than_all_others(tmp_path: Path) -> None:
     study = Study.open(EXPERIMENT, tmp_path)
     ends: list[tuple[Status, float | None]] = [
         ("diverged", None), ("halved", 9.0), ("finished", 8.0), ("overflowing", None), ("halved", 7.0)
@@ -117,28 +127,36 @@ def test_the_sampler_holds_doomed_trials_for_worse_than_all_others(tmp_path: Pat
         number, _ = study.ask()
         study.hear(number, {100: nll or 3.0})
         study.tell(outcome(number, status, nll), {100: nll or 3.0})
-    told = {t.number: t.value for t in told_trials(stored(tmp_path))}
-    assert told == {0: 11.0, 1: 9.0, 2: 8.0, 3: 11.0, 4: 7.0}
+    order = best_first(tell_tpe(stored(tmp_path)))
+    assert order[:3] == [2, 4, 1]
+    assert set(order[3:]) == {0, 3}
 
 
-def test_a_trial_that_runs_is_known_by_what_it_said_and_failed_ones_are_not_told(tmp_path: Path) -> None:
+def test_the_gaussian_process_sees_doomed_trials_beyond_the_worst(tmp_path: Path) -> None:
+    study = Study.open(EXPERIMENT, tmp_path)
+    for nll in (2.0, 4.0):
+        number, _ = study.ask()
+        study.tell(outcome(number, "finished", nll), {900: nll})
+    number, _ = study.ask()
+    study.hear(number, {100: 9.0})
+    study.tell(outcome(number, "diverged"), {})
+    number, _ = study.ask()
+    study.tell(outcome(number, "halved", 3.0), {100: 3.0})
+    told = {t.number: t.value for t in tell_gp(stored(tmp_path))}
+    assert told == {0: 2.0, 1: 4.0, 2: 6.0}
+
+
+def test_a_trial_that_runs_is_judged_by_how_far_it_came(tmp_path: Path) -> None:
     study = Study.open(EXPERIMENT, tmp_path)
     for _ in range(4):
         study.ask()
-    study.tell(outcome(0, "finished", 2.5), {100: 3.5, 900: 2.5})
+    study.tell(outcome(0, "halved", 3.5), {100: 3.5})
     study.hear(1, {110: 3.0})
-    study.hear(1, {110: 3.0, 205: 2.9})
-    study.tell(outcome(3, "failed"), {100: 3.0})
-    told = {
-        t.number: (t.state.name, t.value)
-        for t in told_trials([t for t in stored(tmp_path) if t.state.name != "FAIL"])
-    }
-    assert told[0] == ("COMPLETE", 2.5)
-    assert told[1] == ("COMPLETE", pytest.approx(3.0 - 1.0)), "205 tokens reach no other rung"
-    assert told[2] == ("RUNNING", None)
-    assert 3 not in told
+    study.hear(1, {110: 3.0, 205: 2.9, 310: 2.8})
+    study.hear(2, {100: 2.0})
+    assert best_first(tell_tpe(stored(tmp_path))) == [1, 2, 0], "of the last one nothing is known"
     study.tell(outcome(1, "halved", 2.8), {110: 3.0, 205: 2.9, 310: 2.8})
-    assert stored(tmp_path)[1].intermediate_values == {100: 3.0, 300: 2.8}
+    assert stored(tmp_path)[1].intermediate_values == {100: 3.0, 300: 2.8}, "by rung, each once"
     study.hear(1, {910: 1.0})
     assert stored(tmp_path)[1].intermediate_values == {100: 3.0, 300: 2.8}, "it has ended"
 
