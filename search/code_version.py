@@ -18,7 +18,9 @@ _SILENT = (
     "times", "trace", "trial_storage", "worker", "working_copy",
 )  # fmt: skip
 """Modules of `train_fn` that compute nothing: they carry, describe, measure time or hand out."""
-_DECIDING = ("search/halving.py", "search/study.py", "spaces/space.py")
+_DECIDING = (
+    "search/even.py", "search/halving.py", "search/sampler.py", "search/study.py", "spaces/space.py",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -134,6 +134,8 @@ class TuneRecorder(tune.Callback):  # type: ignore[misc]
                 # A worker that was restarted repeats the windows since its checkpoint.
                 if is_news(self._recorder.state, report):
                     self._recorder.record(Reported(now, report))
+                    if report.eval is not None:
+                        hear(self._study, self._recorder.state, number)
             case {"retry": Retry() as retry}:
                 again = Retried(now, retry.trial, retry.cause, retry.told, retry.skipped_examples)
                 self._recorder.record(again)
@@ -205,15 +207,34 @@ class TuneRecorder(tune.Callback):  # type: ignore[misc]
         self._after_end(outcome.trial)
 
 
+def hear(study: Study, state: SearchState, number: int) -> None:
+    """Tell the study what is known of a trial that runs.
+
+    Raises:
+        InputError: The study cannot be written (a full disk).
+    """
+    with _writing():
+        study.hear(number, _nll_by_tokens(state, number))
+
+
 def tell(study: Study, state: SearchState, outcome: Outcome) -> None:
     """Tell the study how a trial ended, with its evaluations by tokens seen.
 
     Raises:
         InputError: The study cannot be written (a full disk).
     """
-    evals = state.trials[outcome.trial].evals
+    with _writing():
+        study.tell(outcome, _nll_by_tokens(state, outcome.trial))
+
+
+def _nll_by_tokens(state: SearchState, number: int) -> dict[int, float]:
+    return {point.tokens_seen: point.nll for point in state.trials[number].evals}
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
     try:
-        study.tell(outcome, {point.tokens_seen: point.nll for point in evals})
+        yield
     except OSError as error:
         raise InputError(
             f"the study cannot be written: {error.strerror}; make room there, the same command goes on"

@@ -1,38 +1,34 @@
-"""Which Optuna sampler proposes a trial."""
+"""Which Optuna sampler proposes a trial, and what it is told of the others."""
 
-from collections.abc import Mapping
+import math
+import warnings
+from collections.abc import Callable, Container, Mapping, Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
+from search.even import even_point
 from spaces.experiment import SamplerConfig
 from train_fn.errors import InputError
 
-
-class _SpaceTpe(TPESampler):
-    """TPE that is told the space: Optuna would compare those of all trials, anew for each proposal."""
-
-    def __init__(self, space: Mapping[str, BaseDistribution], **options: Any) -> None:
-        super().__init__(**options)
-        self._told = {name: space[name] for name in sorted(space) if not space[name].single()}
-
-    def infer_relative_search_space(
-        self, study: optuna.Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        """Return the space that all trials of a search share."""
-        return dict(self._told)
+DOOMED = ("diverged", "overflowing")
+"""The status of a trial that is told as worse than all others."""
+GOOD_SHARE, MOST_GOOD = 0.2, 25
+"""Of the trials TPE takes this share for good ones, at most so many (Optuna's own limit)."""
+_TOLD = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 
 
 def make_sampler(config: SamplerConfig, space: Mapping[str, BaseDistribution], number: int) -> BaseSampler:
     """Return the sampler that proposes trial `number`.
 
     TPE is multivariate (Falkner et al. 2018, arXiv:1807.01774, section 4.1: learning rate and batch size
-    depend on each other) and takes running trials for bad ones (constant liar), so that slots do not try the
-    same.
+    depend on each other) and takes running trials of which nothing is known for bad ones (constant liar), so
+    that slots do not try the same.
 
     Raises:
         InputError: The sampler needs a package that is not installed.
@@ -40,10 +36,7 @@ def make_sampler(config: SamplerConfig, space: Mapping[str, BaseDistribution], n
     seed = int(np.random.SeedSequence((config.seed, number)).generate_state(1)[0])
     match config.kind:
         case "tpe":
-            startup = config.startup_trials
-            return _SpaceTpe(
-                space, multivariate=True, constant_liar=True, n_startup_trials=startup, seed=seed
-            )
+            return _Told(config, space, _tpe(seed), tell_tpe)
         case "gp":
             try:
                 import scipy  # noqa: F401
@@ -52,6 +45,117 @@ def make_sampler(config: SamplerConfig, space: Mapping[str, BaseDistribution], n
                 raise InputError(
                     f"sampler.kind = 'gp' needs the package {error.name}; install it, or set it to tpe"
                 ) from error
-            return GPSampler(n_startup_trials=config.startup_trials, seed=seed)
+            return _Told(config, space, GPSampler(n_startup_trials=1, seed=seed), tell_gp)
         case "random":
             return RandomSampler(seed=seed)
+
+
+def _tpe(seed: int) -> TPESampler:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # `gamma` goes with Optuna 6
+        return TPESampler(
+            multivariate=True, constant_liar=True, n_startup_trials=1, gamma=_good_ones, seed=seed
+        )
+
+
+def _good_ones(trials: int) -> int:
+    """Return how many trials TPE takes for good ones: by default a tenth, which of ten is one lucky trial."""
+    return min(math.ceil(GOOD_SHARE * trials), MOST_GOOD)
+
+
+Tell = Callable[[Sequence[FrozenTrial]], list[FrozenTrial]]
+
+
+class _Told(BaseSampler):
+    """A sampler that is told the space, and of the other trials what it would otherwise misread.
+
+    Optuna would compare the spaces of all trials, anew for each proposal. Until enough trials are known the
+    points fill the space evenly.
+    """
+
+    def __init__(
+        self, config: SamplerConfig, space: Mapping[str, BaseDistribution], sampler: BaseSampler, tell: Tell
+    ) -> None:
+        self._config, self._sampler, self._tell = config, sampler, tell
+        self._space = {name: space[name] for name in sorted(space) if not space[name].single()}
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """Return the space that all trials of a search share."""
+        return dict(self._space)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Return the values of a trial."""
+        others = study.get_trials(deepcopy=False, states=_TOLD)
+        told = self._tell([one for one in others if one.number != trial.number])
+        if sum(one.state != TrialState.RUNNING for one in told) < self._config.startup_trials:
+            return dict(even_point(self._space, self._config.seed, trial.number))
+        return self._sampler.sample_relative(_Study(study, told), trial, search_space)
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """Return a value that a known good point leaves open."""
+        return even_point({param_name: param_distribution}, self._config.seed, trial.number)[param_name]
+
+
+def tell_tpe(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the trials as TPE is to see them: those that run by what they have reached, the doomed worst.
+
+    Optuna takes a running trial for a bad one. With halving the promising ones run for the longest, so it
+    would learn of them last. As a stopped one it is compared by its rung and its NLL there. TPE
+    (`optuna.samplers._tpe.sampler._split_trials`) puts every finished trial before every stopped one, however
+    bad its value; of the stopped ones the further they came, then by their value, and those without a value
+    come last. So the worst there is has stopped without one.
+    """
+    told = []
+    for one in trials:
+        if _is_doomed(one):
+            told.append(_changed(one, TrialState.PRUNED, intermediate_values={}))
+        elif one.state == TrialState.RUNNING and one.intermediate_values:
+            told.append(_changed(one, TrialState.PRUNED))
+        else:
+            told.append(one)
+    return told
+
+
+def tell_gp(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the trials as a Gaussian process is to see them: the doomed finished, worse than all others.
+
+    It reads finished trials alone, and would go back to the cliff again and again. The doomed lie beyond the
+    worst value that is known of any trial, by the range of all.
+    """
+    sound = [one for one in trials if not _is_doomed(one)]
+    known = [value for one in sound for value in (*one.intermediate_values.values(), *(one.values or ()))]
+    worst, best = max(known, default=10.0), min(known, default=0.0)
+    beyond = worst + max(worst - best, 1.0)
+    doomed = [_changed(one, TrialState.COMPLETE, value=beyond) for one in trials if _is_doomed(one)]
+    return doomed + [one for one in sound if one.state != TrialState.PRUNED]
+
+
+def _is_doomed(trial: FrozenTrial) -> bool:
+    return trial.user_attrs.get("status") in DOOMED
+
+
+def _changed(trial: FrozenTrial, state: TrialState, **fields: object) -> FrozenTrial:
+    changed = copy(trial)
+    changed.state = state
+    for name, value in fields.items():
+        setattr(changed, name, value)
+    return changed
+
+
+class _Study(optuna.Study):
+    """A study as its sampler is to see it."""
+
+    def __init__(self, study: optuna.Study, told: list[FrozenTrial]) -> None:
+        super().__init__(study.study_name, study._storage, study.sampler)
+        self._told = told
+
+    def _get_trials(
+        self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
+    ) -> list[FrozenTrial]:
+        return [one for one in self._told if states is None or one.state in states]

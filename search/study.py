@@ -17,7 +17,7 @@ from optuna.distributions import (
     IntDistribution,
     distribution_to_json,
 )
-from optuna.samplers import RandomSampler
+from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from search.halving import rung_tokens
@@ -85,7 +85,7 @@ class Study:
         """
         waiting = self._trials(TrialState.WAITING)
         number = waiting[0].number if waiting else len(self._study.get_trials(deepcopy=False))
-        self._study.sampler = make_sampler(self._experiment.sampler, self._experiment.space, number)
+        self._study.sampler = self._sampler(number)
         trial = self._study.ask()
         assert trial.number == number, (trial.number, number)
         self._used += 1
@@ -123,16 +123,31 @@ class Study:
         """List the trials that were asked for and never told: after a restart they are taken up again."""
         return [(t.number, self._params(t)) for t in self._trials(TrialState.RUNNING)]
 
+    def hear(self, number: int, intermediate: Mapping[int, float]) -> None:
+        """Take in the evaluations of a trial that runs; the sampler learns from them before its end.
+
+        They count at the rungs they were made for, not at the tokens they were made at: a step overshoots its
+        rung by up to a whole batch. What was heard before stays as it was.
+
+        Args:
+            number: Of the trial.
+            intermediate: Tokens seen -> eval NLL, of each evaluation.
+        """
+        frozen = self._study.get_trials(deepcopy=False)[number]
+        if not frozen.state.is_finished():
+            self._report(Trial(self._study, frozen._trial_id), frozen, intermediate)
+
     def tell(self, outcome: Outcome, intermediate: Mapping[int, float]) -> None:
         """Say how a trial ended.
 
         A trial told before stays as it was, so that a record may be replayed.
 
         Args:
-            outcome: `finished` is COMPLETE; `halved` is PRUNED; `diverged` and `overflowing` are worse than
-                everything (see `_tell_doomed`); `failed` is FAIL, and the same values wait for another
-                attempt until there were `MAX_ATTEMPTS`, unless the failure is final (a repeat does not wait:
-                who wanted it asks again); `cancelled` stays RUNNING for the next command.
+            outcome: `finished` is COMPLETE; `halved` is PRUNED; `diverged` and `overflowing` are PRUNED too,
+                and the sampler takes them for worse than everything; `failed` is FAIL, and the same values
+                wait for another attempt until there were `MAX_ATTEMPTS`, unless the failure is final (a
+                repeat does not wait: who wanted it asks again); `cancelled` stays RUNNING for the next
+                command.
             intermediate: Tokens seen -> eval NLL, of each evaluation.
         """
         frozen = self._study.get_trials(deepcopy=False)[outcome.trial]
@@ -146,13 +161,13 @@ class Study:
         match outcome.status:
             case "finished":
                 assert outcome.eval_nll is not None, "a finished trial was evaluated at its end"
-                self._report(trial, intermediate)
+                self._report(trial, frozen, intermediate)
                 self._study.tell(trial, outcome.eval_nll)
             case "halved":
-                self._report(trial, intermediate)
+                self._report(trial, frozen, intermediate)
                 self._study.tell(trial, state=TrialState.PRUNED)
             case "diverged" | "overflowing":
-                self._tell_doomed(trial)
+                self._study.tell(trial, state=TrialState.PRUNED)
             case "failed":
                 self._tell_failed(trial, frozen, outcome.final)
 
@@ -163,35 +178,14 @@ class Study:
         """
         return self._used
 
-    def _report(self, trial: Trial, intermediate: Mapping[int, float]) -> None:
-        """Report the evaluations at the rungs they were made for, not at the tokens they were made at.
-
-        A step overshoots its rung by up to a whole batch. TPE calls the pruned trial with the larger last
-        step the better one, whatever its value: the exact tokens would favour large batches.
-        """
+    def _report(self, trial: Trial, frozen: FrozenTrial, intermediate: Mapping[int, float]) -> None:
         at_rung: dict[int, float] = {}
         for tokens, nll in sorted(intermediate.items()):
             reached = [step for step in self._steps if step <= tokens]
             if reached:
                 at_rung.setdefault(reached[-1], nll)
-        for step, nll in at_rung.items():
-            trial.report(nll, step)
-
-    def _tell_doomed(self, trial: Trial) -> None:
-        """Tell a diverged or overflowing trial as worse than all others.
-
-        TPE (optuna.samplers._tpe.sampler._split_trials) puts every COMPLETE trial before every PRUNED one,
-        however bad its value; among the pruned, those without an intermediate value come last. So PRUNED
-        without one is the worst there is, and a COMPLETE with a huge value is not. `GPSampler` reads COMPLETE
-        trials alone and would go back to the cliff again and again: for it the trial completes, with a value
-        beyond the worst so far by the range of all.
-        """
-        if self._experiment.sampler.kind != "gp":
-            self._study.tell(trial, state=TrialState.PRUNED)
-            return
-        known = [v for t in self._trials(TrialState.COMPLETE, TrialState.PRUNED) for v in _values(t)]
-        worst, best = max(known, default=10.0), min(known, default=0.0)
-        self._study.tell(trial, worst + max(worst - best, 1.0))
+        for step in at_rung.keys() - frozen.intermediate_values.keys():
+            trial.report(at_rung[step], step)
 
     def _tell_failed(self, trial: Trial, frozen: FrozenTrial, final: bool) -> None:
         attempt = frozen.user_attrs.get(_ATTEMPT, 1)
@@ -219,10 +213,11 @@ class Study:
         """Give those trials their values whose `ask` was interrupted half-way."""
         for frozen in self._trials(TrialState.RUNNING):
             if frozen.params.keys() != self._experiment.space.keys():
-                self._study.sampler = make_sampler(
-                    self._experiment.sampler, self._experiment.space, frozen.number
-                )
+                self._study.sampler = self._sampler(frozen.number)
                 self._suggest_all(Trial(self._study, frozen._trial_id))
+
+    def _sampler(self, number: int) -> BaseSampler:
+        return make_sampler(self._experiment.sampler, self._experiment.space, number)
 
     def _suggest_all(self, trial: Trial) -> dict[str, ParamValue]:
         return {path: _suggest(trial, path, d) for path, d in self._experiment.space.items()}
@@ -248,10 +243,6 @@ def _suggest(trial: Trial, path: str, distribution: BaseDistribution) -> ParamVa
             value: ParamValue = trial.suggest_categorical(path, choices)  # type: ignore[assignment]
             return value
     raise AssertionError(f"unknown distribution {distribution}")
-
-
-def _values(trial: FrozenTrial) -> list[float]:
-    return [*trial.intermediate_values.values(), *(trial.values or ())]
 
 
 def _keep_space(study: optuna.Study, experiment: Experiment, journal: Path) -> None:

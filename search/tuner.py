@@ -15,7 +15,7 @@ from search.confirming import missing, wanted
 from search.events import Decided, Ended, Event, Reported, SearchEnded, SearchStarted
 from search.halving import Decision, Halving, rung_tokens
 from search.ledger import FILE_NAME, Ledger, read_events
-from search.recorder import Listener, Recorder, TuneRecorder, tell
+from search.recorder import Listener, Recorder, TuneRecorder, hear, tell
 from search.retention import Keeper, kept_weights
 from search.room import room_watch
 from search.scheduler import TokenHalving
@@ -219,6 +219,8 @@ def _status(state: SearchState, study: Study, experiment: Experiment) -> str:
 def _reconcile(study: Study, state: SearchState, past: list[Event]) -> None:
     """Tell the study what only the ledger knows: a crash may have come between the two."""
     running = {number for number, _ in study.running()}
+    for number in running.intersection(state.trials):
+        hear(study, state, number)
     outcomes: dict[int, Outcome] = {e.outcome.trial: e.outcome for e in past if isinstance(e, Ended)}
     for number, outcome in outcomes.items():
         if number in running and outcome.status != "cancelled":

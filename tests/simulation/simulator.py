@@ -27,6 +27,8 @@ class Proposer(Protocol):
 
     def ask(self) -> tuple[int, Params]: ...
 
+    def hear(self, number: int, intermediate: dict[int, float], /) -> None: ...
+
     def tell(self, outcome: Outcome, intermediate: dict[int, float], /) -> None: ...
 
     def count(self) -> int: ...
@@ -45,6 +47,9 @@ class RandomProposer:
         lr = 10 ** self._random.uniform(-5, 0)
         batch = self._random.choice(self._space["optim.effective_batch_size"].choices)  # type: ignore[attr-defined]
         return self._asked - 1, {"optim.lr": lr, "optim.effective_batch_size": batch}
+
+    def hear(self, number: int, intermediate: dict[int, float], /) -> None:
+        pass
 
     def tell(self, outcome: Outcome, intermediate: dict[int, float], /) -> None:
         pass
@@ -176,6 +181,7 @@ def _trial(
         if last or any(before < rung <= tokens for rung in halving.rungs):
             evaluation = world.evaluate(number, params, tokens)
             evaluations[tokens], done.evaluations[number] = evaluation.nll, evaluation
+            proposer.hear(number, evaluations)
             judged = not last and number not in done.repeats
             decision = halving.decide(number, tokens, evaluation) if judged else None
             if decision is not None:

@@ -1,9 +1,11 @@
 """What a benchmark says: medians over seeds, ratios over tasks, and the tables of them."""
 
+import json
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from tests.bench.search_quality.race import Raced, Task
 
@@ -42,6 +44,24 @@ def entry(task: Task, races: Sequence[Raced], cap: int) -> Entry:
     )
 
 
+def add_entry(file: Path, seeds: range, key: tuple[str, str], one: Entry) -> None:
+    """Append an entry to a file of JSON lines."""
+    line = {"key": key, "seeds": [seeds.start, seeds.stop], **asdict(one)}
+    with file.open("a") as lines:
+        lines.write(json.dumps(line) + "\n")
+
+
+def read_entries(file: Path, seeds: range) -> dict[tuple[str, str], Entry]:
+    """Return the entries of a file that were measured with these seeds."""
+    found = {}
+    for text in file.read_text().splitlines() if file.exists() else []:
+        line = json.loads(text)
+        (task, method), measured = line.pop("key"), line.pop("seeds")
+        if measured == [seeds.start, seeds.stop]:
+            found[task, method] = Entry(**line)
+    return found
+
+
 def ratios(entries: Entries, ours: str, rival: str) -> dict[str, float]:
     """Return our tokens over a rival's by task: below 1 we are ahead.
 
@@ -59,6 +79,15 @@ def ratios(entries: Entries, ours: str, rival: str) -> dict[str, float]:
 def median_ratio(entries: Entries, ours: str, rival: str) -> float:
     """Return the median of `ratios` over the tasks."""
     return statistics.median(ratios(entries, ours, rival).values())
+
+
+def median_apart(entries: Entries, ours: str, rival: str) -> float | None:
+    """Return the median of `ratios` over the tasks that tell the two apart; None without any.
+
+    A task tells nothing where neither got there, or where both did with what the first trials cost.
+    """
+    known = [ratio for ratio in ratios(entries, ours, rival).values() if ratio != 1.0]
+    return statistics.median(known) if known else None
 
 
 def speedup(entries: Entries, ours: str, baseline: str, tasks: Iterable[str]) -> float | None:

@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import optuna
-from optuna.samplers import RandomSampler
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 
-from search.halving import Halving
+from search.halving import Decision, Halving
+from search.stalled import Peers, StallRule
 from search.study import Study
 from spaces.experiment import BudgetConfig, Experiment, HalvingConfig, SamplerConfig
 from tests.bench.search_quality.race import WORST, MakeMethod, Params, Task
 from train_fn.config import RunConfig, TrainConfig
 from train_fn.curve import Curve
 from train_fn.doom import DoomConfig, judge
-from train_fn.report import Evaluation, Outcome, Status
+from train_fn.report import Evaluation, Outcome, Point, Report, Status
 
 UNIT_TOKENS = 1_000
 EXAMPLES = 16
@@ -33,13 +34,38 @@ class Settings:
     first_rung: float = FIRST_RUNG
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     doom: bool = True
+    """Whether a trial is ended for its own curve alone, or for a loss that is not finite."""
+    stalled: bool = True
+    """Whether a trial is ended that is stalled far above its peers."""
+    hindsight: bool = True
+    """Whether a trial is judged again at the rungs behind it."""
+    plain_tpe: bool = False
+    """Whether TPE is told how trials ended, and not what they would end with."""
     told_complete: bool = False
-    """Whether a halved trial is told as if it had run to its end."""
+    """Whether a halved trial is told as if it had run to its end; only plain TPE would notice."""
 
 
 def ours(settings: Settings = Settings()) -> MakeMethod:
     """Return what makes our search of a task."""
     return lambda task, seed: _Ours(task, seed, settings)
+
+
+class _PlainStudy(Study):
+    """Proposes by Optuna's TPE as it is, told of each trial when it has ended and how."""
+
+    def _sampler(self, number: int) -> BaseSampler:
+        config = self._experiment.sampler
+        seed = 1_000 * config.seed + number
+        return TPESampler(
+            multivariate=True, constant_liar=True, n_startup_trials=config.startup_trials, seed=seed
+        )
+
+
+class _Once(Halving):
+    """Judges a trial once at each rung and never looks back."""
+
+    def _with_hindsight(self, decision: Decision) -> Decision:
+        return decision
 
 
 @dataclass
@@ -66,7 +92,9 @@ class _Ours:
             sampler=replace(settings.sampler, seed=seed),
         )
         study = optuna.create_study(direction="minimize", sampler=RandomSampler(seed=seed))
-        self._study, self._halving = Study(plan, study), Halving(plan.halving, most)
+        self._study = (_PlainStudy if settings.plain_tpe else Study)(plan, study)
+        self._halving = (Halving if settings.hindsight else _Once)(plan.halving, most)
+        self._peers = Peers(StallRule(enabled=settings.stalled), most, UNIT_TOKENS)
         self._plan, self._task, self._settings = plan, task, settings
         self._dice = random.Random(seed)
         self._live: dict[int, _Live] = {}
@@ -82,7 +110,10 @@ class _Ours:
             seen = tokens - UNIT_TOKENS + (k + 1) * UNIT_TOKENS // len(loss)
             live.curve.add(seen, one if one < WORST else math.nan, 1.0, 0.0, False)
         last, most = unit == self._task.units, self._plan.base.run.max_tokens
-        if (verdict := judge(live.curve, self._plan.base.doom, most)) is not None:
+        verdict = judge(live.curve, self._plan.base.doom, most)
+        if verdict is None and self._settings.stalled:
+            verdict = self._peers.judge(_report(trial, tokens, live.curve))
+        if verdict is not None:
             return self._end(trial, verdict.status, tokens)
         if not last and not any(tokens - UNIT_TOKENS < rung <= tokens for rung in self._halving.rungs):
             return True
@@ -91,6 +122,7 @@ class _Ours:
         live.evaluations[tokens] = nll
         if last:
             return self._end(trial, "finished", tokens)
+        self._study.hear(trial, live.evaluations)
         decision = self._halving.decide(trial, tokens, self._evaluation(nll))
         if decision is not None and not decision.keep:
             return self._end(trial, "halved", tokens)
@@ -111,3 +143,11 @@ class _Ours:
         outcome = Outcome(trial, status, "", tokens, 0, 0, nll, None, 0.0, 0.0, None)
         self._study.tell(outcome, evaluations)
         return False
+
+
+def _report(trial: int, tokens: int, curve: Curve) -> Report:
+    """Return what the rule for stalled trials reads of a report, and nothing else."""
+    one = curve.summary()
+    points = (Point(tokens, one.ema_90, one.ema_90, one.ema_98),) if math.isfinite(one.ema_98) else ()
+    rest = (1.0, 1.0, 0.0, 0, 0.0, 0, one.trend, 1.0, 1.0, 0.0, None)
+    return Report(trial, tokens, one.steps, 1, 0.0, points, *rest)

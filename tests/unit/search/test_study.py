@@ -9,6 +9,7 @@ from optuna.samplers._tpe.sampler import _split_trials
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from search.sampler import tell_gp, tell_tpe
 from search.study import JOURNAL, MAX_ATTEMPTS, Study
 from spaces.experiment import BudgetConfig, Experiment, HalvingConfig, SamplerConfig
 from train_fn.config import RunConfig, TrainConfig
@@ -108,6 +109,15 @@ def test_what_each_outcome_becomes_in_the_study(tmp_path: Path) -> None:
     assert [number for number, _ in study.running()] == [5], "the retry of the failed one, cancelled"
 
 
+def best_first(trials: list[optuna.trial.FrozenTrial]) -> list[int]:
+    """Return the order in which TPE takes trials for good ones; those that run come last."""
+    found: list[int] = []
+    for good in range(1, len(trials) + 1):
+        below, _ = _split_trials(optuna.create_study(), trials, good)
+        found += [t.number for t in below if t.number not in found]
+    return found
+
+
 def test_tpe_holds_doomed_trials_for_worse_than_all_others(tmp_path: Path) -> None:
     study = Study.open(EXPERIMENT, tmp_path)
     ends: list[tuple[Status, float | None]] = [
@@ -115,27 +125,40 @@ def test_tpe_holds_doomed_trials_for_worse_than_all_others(tmp_path: Path) -> No
     ]  # fmt: skip
     for status, nll in ends:
         number, _ = study.ask()
+        study.hear(number, {100: nll or 3.0})
         study.tell(outcome(number, status, nll), {100: nll or 3.0})
-    opened = optuna.load_study(
-        study_name="toy", storage=JournalStorage(JournalFileBackend(str(tmp_path / JOURNAL)))
-    )
-    best_first = []
-    for good in range(1, 6):
-        below, _ = _split_trials(opened, opened.trials, good)
-        best_first += [t.number for t in below if t.number not in best_first]
-    assert best_first[:3] == [2, 4, 1]
-    assert set(best_first[3:]) == {0, 3}
+    order = best_first(tell_tpe(stored(tmp_path)))
+    assert order[:3] == [2, 4, 1]
+    assert set(order[3:]) == {0, 3}
 
 
 def test_the_gaussian_process_sees_doomed_trials_beyond_the_worst(tmp_path: Path) -> None:
-    experiment = replace(EXPERIMENT, sampler=SamplerConfig(kind="gp"))
-    study = Study.open(experiment, tmp_path)
+    study = Study.open(EXPERIMENT, tmp_path)
     for nll in (2.0, 4.0):
         number, _ = study.ask()
         study.tell(outcome(number, "finished", nll), {900: nll})
     number, _ = study.ask()
+    study.hear(number, {100: 9.0})
     study.tell(outcome(number, "diverged"), {})
-    assert stored(tmp_path)[2].value == 6.0
+    number, _ = study.ask()
+    study.tell(outcome(number, "halved", 3.0), {100: 3.0})
+    told = {t.number: t.value for t in tell_gp(stored(tmp_path))}
+    assert told == {0: 2.0, 1: 4.0, 2: 6.0}
+
+
+def test_a_trial_that_runs_is_judged_by_how_far_it_came(tmp_path: Path) -> None:
+    study = Study.open(EXPERIMENT, tmp_path)
+    for _ in range(4):
+        study.ask()
+    study.tell(outcome(0, "halved", 3.5), {100: 3.5})
+    study.hear(1, {110: 3.0})
+    study.hear(1, {110: 3.0, 205: 2.9, 310: 2.8})
+    study.hear(2, {100: 2.0})
+    assert best_first(tell_tpe(stored(tmp_path))) == [1, 2, 0], "of the last one nothing is known"
+    study.tell(outcome(1, "halved", 2.8), {110: 3.0, 205: 2.9, 310: 2.8})
+    assert stored(tmp_path)[1].intermediate_values == {100: 3.0, 300: 2.8}, "by rung, each once"
+    study.hear(1, {910: 1.0})
+    assert stored(tmp_path)[1].intermediate_values == {100: 3.0, 300: 2.8}, "it has ended"
 
 
 def test_a_failed_trial_is_tried_again_with_its_values_and_uses_the_budget_once(tmp_path: Path) -> None:
