@@ -1,8 +1,17 @@
 import math
+from pathlib import Path
 
 import pytest
 
-from tests.bench.search_quality.figures import Entry, median_ratio, ratios, speedup
+from tests.bench.search_quality.figures import (
+    Entry,
+    add_entry,
+    median_apart,
+    median_ratio,
+    ratios,
+    read_entries,
+    speedup,
+)
 from tests.bench.search_quality.ours import ours
 from tests.bench.search_quality.race import race
 from tests.bench.search_quality.simple import IEpoch, RandomSearch
@@ -38,5 +47,14 @@ def test_a_race_that_never_got_there_counts_with_its_cap_for_the_rival_and_again
     }  # fmt: skip
     assert ratios(entries, "ours", "rival") == {"a": 0.25, "b": 0.1, "c": math.inf, "d": 1.0}
     assert median_ratio(entries, "ours", "rival") == pytest.approx(0.625)
+    assert median_apart(entries, "ours", "rival") == 0.25
     assert speedup(entries, "ours", "rival", ["a", "b"]) == 7.0
     assert speedup(entries, "ours", "rival", []) is None
+
+
+def test_entries_are_taken_up_again_for_the_same_seeds_only(tmp_path: Path) -> None:
+    kept, one = tmp_path / "kept.jsonl", Entry(tokens=math.inf, reached=0.4, regret=0.1, cap=100)
+    assert read_entries(kept, range(5)) == {}
+    add_entry(kept, range(5), ("a", "ours"), one)
+    assert read_entries(kept, range(5)) == {("a", "ours"): one}
+    assert read_entries(kept, range(20)) == {}

@@ -98,18 +98,18 @@ def speedup(entries: Entries, ours: str, baseline: str, tasks: Iterable[str]) ->
 
 def table(entries: Entries) -> str:
     """Write one line per task and method."""
-    lines = [f"{'task':<32} {'method':<14} {'units to 1%':>12} {'reached':>8} {'regret':>8}"]
+    lines = [f"{'task':<32} {'method':<22} {'units to 1%':>12} {'reached':>8} {'regret':>8}"]
     for (task, method), one in entries.items():
         tokens = f"{one.tokens:,.0f}" if math.isfinite(one.tokens) else f"> {one.cap:,}"
-        lines.append(f"{task:<32} {method:<14} {tokens:>12} {one.reached:>8.0%} {one.regret:>8.2%}")
+        lines.append(f"{task:<32} {method:<22} {tokens:>12} {one.reached:>8.0%} {one.regret:>8.2%}")
     return "\n".join(lines)
 
 
 def comparison(entries: Entries, ours: str, others: Iterable[str]) -> str:
     """Write by how much each other method is behind, and where it is ahead."""
-    lines = [f"{'against':<14} {'median ratio':>12}  ahead of us on"]
+    lines = [f"{'against':<22} {'median ratio':>12}  ahead of us on"]
     for other in others:
         by_task = ratios(entries, ours, other)
         ahead = ", ".join(sorted(task for task, ratio in by_task.items() if ratio > 1)) or "none"
-        lines.append(f"{other:<14} {median_ratio(entries, ours, other):>12.2f}  {ahead}")
+        lines.append(f"{other:<22} {median_ratio(entries, ours, other):>12.2f}  {ahead}")
     return "\n".join(lines)
