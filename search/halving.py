@@ -104,7 +104,7 @@ class Halving:
         if reached < bracket:
             return None
         rung = self._arrived.setdefault((bracket, reached), _Rung())
-        if trial in rung.arrivals:
+        if trial in rung.arrivals or trial in self._stopped:
             return None
         decision = self._judge(trial, bracket, reached, tokens_seen, evaluation, rung)
         if decision.keep:
@@ -122,6 +122,9 @@ class Halving:
             self._record(decision, evaluation)
 
     def _record(self, decision: Decision, evaluation: Evaluation) -> None:
+        if decision.judged_rung is not None:  # it should not have come this far: here it measures nobody
+            self._stopped.add(decision.trial)
+            return
         rung = self._arrived.setdefault((decision.bracket, decision.rung), _Rung())
         if decision.trial not in rung.arrivals:
             insort(rung.order, (evaluation.nll, len(rung.order), decision.trial))
@@ -158,12 +161,14 @@ class Halving:
         """Stop a trial that a rung behind it, with all who have arrived there since, would not let pass.
 
         The first to arrive at a rung go on for lack of peers, whatever they are worth. A trial within the
-        noise of the cutoff as it is now keeps the verdict of its time.
+        noise of the cutoff as it is now keeps the verdict of its time. The best of the rung that it comes
+        from is spared, so of all who pass a rung somebody passes the next, and somebody comes to the end.
         """
-        for earlier in range(decision.bracket, decision.rung):
-            at = self._arrived.get((decision.bracket, earlier))
-            if at is None or decision.trial not in at.arrivals:
-                continue
+        rungs = [(rung, self._arrived.get((decision.bracket, rung))) for rung in range(decision.rung)]
+        passed = [(rung, at) for rung, at in rungs if at is not None and decision.trial in at.arrivals]
+        if passed and passed[-1][1].order[0][2] == decision.trial:
+            return decision
+        for earlier, at in passed:
             mine, peers = at.arrivals[decision.trial], len(at.arrivals)
             if mine.nll <= self._last_in(at, peers).nll:  # cheaper than to pair the examples
                 continue

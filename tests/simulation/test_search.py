@@ -49,6 +49,14 @@ def test_a_diverging_trial_is_never_finished_and_every_trial_ends_once(
     assert not world.diverges(search.params[search.best.trial])
 
 
+def test_somebody_comes_to_the_end_whoever_is_ahead_where() -> None:
+    # One trial is ahead at a rung and another at the one before it: each alone would stop the other.
+    assert random_search(24, seed=4573, slots=4).count("finished") >= 1
+    for seed in range(300):
+        search = random_search(12, seed, slots=4)
+        assert search.count("finished") >= 1, seed
+
+
 def test_nearly_every_diverging_trial_is_called_diverged_early() -> None:
     search = random_search(1000, seed=1, slots=2)
     world = World(1)

@@ -144,6 +144,18 @@ def test_the_first_to_arrive_is_judged_again_when_others_have_come() -> None:
     assert best is not None
     assert best.keep
     assert best.judged_rung is None
+    assert (best.cutoff, best.peers) == (None, 1), "who should not have come so far measures nobody"
+
+
+def test_the_best_of_the_rung_it_comes_from_is_spared_whatever_came_before() -> None:
+    config = HalvingConfig(eta=3, spacing=3.0, first_rung_tokens=100, noise_band=0)
+    rungs = Halving(config, 2700)
+    ahead_later = [rungs.decide(0, 100, evaluation(3.0)), rungs.decide(0, 300, evaluation(1.5))]
+    ahead_early = [rungs.decide(1, 100, evaluation(2.0)), rungs.decide(1, 300, evaluation(1.6))]
+    assert [d.keep for d in (*ahead_later, *ahead_early) if d] == [True, True, True, False]
+    last = rungs.decide(0, 900, evaluation(1.2))
+    assert last is not None
+    assert last.keep, "behind at rung 0, where the other one came since, but one of the two must go on"
 
 
 def test_hindsight_spares_what_the_noise_might_have_hidden() -> None:
