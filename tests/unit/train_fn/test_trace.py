@@ -26,7 +26,8 @@ def test_a_trace_holds_its_steps_with_their_operators(tmp_path: Path) -> None:
         "ProfilerStep#4",
     }
     assert any(name.startswith("Optimizer.step#") for name in names)
-    assert {"aten::embedding", "aten::addmm", "autograd::engine::evaluate_function: AddmmBackward0"} <= names
+    assert "aten::embedding" in names, "forward"
+    assert any(name.startswith("autograd::engine::evaluate_function") for name in names), "backward"
     assert trace.stat().st_size < 20e6
 
 
