@@ -18,8 +18,14 @@ from tests.integration.commands import REPOSITORY, command
 
 def training_processes(of: psutil.Process) -> list[psutil.Process]:
     """The processes of the worker group: Ray names them after what they run."""
-    every = of.children(recursive=True)
-    return [process for process in every if "RayTrainWorker" in " ".join(process.cmdline()[:1])]
+    return [process for process in of.children(recursive=True) if _is_rank(process)]
+
+
+def _is_rank(process: psutil.Process) -> bool:
+    try:
+        return "RayTrainWorker" in " ".join(process.cmdline()[:1])
+    except psutil.NoSuchProcess:  # it ends just now
+        return False
 
 
 @pytest.mark.slow  # two groups of two ranks on two cores
