@@ -132,18 +132,33 @@ def test_tpe_holds_doomed_trials_for_worse_than_all_others(tmp_path: Path) -> No
     assert set(order[3:]) == {0, 3}
 
 
-def test_the_gaussian_process_sees_doomed_trials_beyond_the_worst(tmp_path: Path) -> None:
+def test_the_gaussian_process_sees_what_each_trial_would_end_with(tmp_path: Path) -> None:
     study = Study.open(EXPERIMENT, tmp_path)
-    for nll in (2.0, 4.0):
-        number, _ = study.ask()
-        study.tell(outcome(number, "finished", nll), {900: nll})
-    number, _ = study.ask()
-    study.hear(number, {100: 9.0})
-    study.tell(outcome(number, "diverged"), {})
-    number, _ = study.ask()
-    study.tell(outcome(number, "halved", 3.0), {100: 3.0})
-    told = {t.number: t.value for t in tell_gp(stored(tmp_path))}
-    assert told == {0: 2.0, 1: 4.0, 2: 6.0}
+    for _ in range(6):
+        study.ask()
+    study.tell(outcome(0, "finished", 2.0), {100: 4.0, 300: 3.0, 900: 2.0})
+    study.tell(outcome(1, "finished", 2.4), {100: 4.4, 300: 3.0, 900: 2.4})
+    study.tell(outcome(2, "halved", 4.6), {100: 4.6})
+    study.hear(3, {100: 9.0})
+    study.tell(outcome(4, "diverged"), {})
+    told = {t.number: (t.state.name, t.value) for t in tell_gp(stored(tmp_path))}
+    assert {number: state for number, (state, _) in told.items()} == {
+        **dict.fromkeys(range(5), "COMPLETE"), 5: "RUNNING"
+    }  # fmt: skip
+    ends = [told[number][1] for number in range(5)]
+    fell = -1.2 - 0.8  # the median of -1 and -1.4, then of -1 and -0.6
+    assert ends[:3] == pytest.approx([2.0, 2.4, 4.6 + fell])
+    median = (2.4 + 4.6 + fell) / 2
+    worst = median + 2 * (median - 2.0)
+    assert ends[3:] == pytest.approx([worst, worst], abs=2e-3), "far above, and doomed: no further than this"
+
+
+def test_with_doomed_trials_alone_the_gaussian_process_sees_no_difference(tmp_path: Path) -> None:
+    study = Study.open(EXPERIMENT, tmp_path)
+    for number in range(2):
+        study.ask()
+        study.tell(outcome(number, "diverged"), {})
+    assert len({trial.value for trial in tell_gp(stored(tmp_path))}) == 1
 
 
 def test_a_trial_that_runs_is_judged_by_how_far_it_came(tmp_path: Path) -> None:
