@@ -22,13 +22,14 @@ from analysis.behaviour_records import (
     settings_of,
     write_listened,
 )
-from analysis.commands import add_storage, open_storage, prepare_environment, run_command
+from analysis.commands import add_storage, open_storage, prepare_environment
 from analysis.rank import ranked
 from analysis.records import SearchRecord
 from analysis.runs import read_search
 from analysis.weights import trial_weights, weights_key
 from spaces.promotion import BehaviourConfig
 from spaces.words import count_text, list_text, seconds_text
+from train_fn.command import run_command
 from train_fn.errors import InputError
 
 if TYPE_CHECKING:

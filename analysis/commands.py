@@ -1,17 +1,13 @@
-"""What every command of this package shares: how it ends, and how an error looks."""
+"""What every command of this package shares: where it reads searches from, and its environment."""
 
 import argparse
 import logging
 import os
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from train_fn.carried import fetch_search
-from train_fn.errors import InputError
 from train_fn.working_copy import local_storage
-
-EXIT_INPUT, EXIT_INTERRUPTED = 2, 130
 
 
 def add_storage(parser: argparse.ArgumentParser) -> None:
@@ -43,16 +39,3 @@ def prepare_environment() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-
-
-def run_command(main: Callable[[], int]) -> None:
-    """Run a command and exit with its code; an `InputError` becomes one line and code 2."""
-    try:
-        code = main()
-    except InputError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        code = EXIT_INPUT
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        code = EXIT_INTERRUPTED
-    sys.exit(code)

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from analysis.candidate import choose_candidate, settings_of
-from analysis.commands import add_storage, open_storage, prepare_environment, run_command
+from analysis.commands import add_storage, open_storage, prepare_environment
 from analysis.gate import passed
 from analysis.hub import Held, Target, check_rights, check_target, look
 from analysis.mlflow_link import ENVIRONMENT
@@ -20,6 +20,7 @@ from analysis.records import SearchRecord, TrialRecord
 from analysis.runs import read_search
 from analysis.weights import trial_weights
 from spaces.promotion import BehaviourConfig, PromotionConfig
+from train_fn.command import run_command
 from train_fn.errors import InputError
 
 EXIT_GATE = 3

@@ -12,12 +12,13 @@ from pathlib import Path
 
 from analysis.answer import tell
 from analysis.behaviour_records import Listened, read_listened
-from analysis.commands import add_storage, open_storage, run_command
+from analysis.commands import add_storage, open_storage
 from analysis.compare import Comparison, compare
 from analysis.figures import ladder
 from analysis.rank import Answer, answer
 from analysis.records import SearchRecord
 from analysis.runs import read_search
+from train_fn.command import run_command
 from train_fn.errors import InputError
 from train_fn.working_copy import send_file
 

@@ -1,10 +1,8 @@
-"""What every command of the search shares: its arguments, its environment, and how an error looks."""
+"""What every command of the search shares: its arguments and its environment."""
 
 import argparse
-import io
 import logging
 import os
-import sys
 from collections.abc import Callable
 
 from search import tracking_uri
@@ -13,11 +11,8 @@ from search.remote import TOKEN, is_dashboard
 from spaces.experiment import Experiment, Profile
 from spaces.load import load_experiment
 from spaces.override import override
-from train_fn.errors import InputError
 
-EXIT_INPUT = 2
 EXIT_RAY_LOST = 3
-EXIT_INTERRUPTED = 130
 
 Say = Callable[[str], None]
 
@@ -117,22 +112,3 @@ def prepare_environment(address: str = "") -> None:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-
-
-def run_command(main: Callable[[], int]) -> None:
-    """Run a command and exit with its code; an `InputError` becomes one line and code 2.
-
-    Ctrl-C before there is anything to keep exits with 130 as well.
-    """
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # a line is news also when a file or a pipe reads it
-    try:
-        code = main()
-    except InputError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        code = EXIT_INPUT
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        code = EXIT_INTERRUPTED
-    sys.stdout.flush()
-    sys.exit(code)

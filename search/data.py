@@ -5,7 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from search.cli import Say, experiment_parser, prepare_environment, resolve, run_command
+from search.cli import Say, experiment_parser, prepare_environment, resolve
+from train_fn.command import run_command
 from train_fn.config import TrainConfig
 from train_fn.data_report import MAX_SHOWN, report_lines
 from train_fn.prepare import data_key, prepare

@@ -4,11 +4,12 @@ import os
 
 from search import tracking_uri
 from search.checkup import Check
-from search.cli import experiment_parser, prepare_environment, resolve, run_command
+from search.cli import experiment_parser, prepare_environment, resolve
 from search.cluster import find_address, ray_cluster
 from search.plan import draft_plan
 from spaces.repository import check_repo
 from spaces.words import list_text
+from train_fn.command import run_command
 from train_fn.working_copy import local_storage
 
 _MARKS = {"ok": "ok", "warning": "WARNING", "failed": "FAILED", "skipped": "-"}

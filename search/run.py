@@ -3,12 +3,13 @@
 import sys
 from pathlib import Path
 
-from search.cli import experiment_parser, prepare_environment, resolve, run_command
+from search.cli import experiment_parser, prepare_environment, resolve
 from search.cluster import Cluster, find_address, local_machine, ray_cluster
 from search.plan import draft_plan, refuse
 from search.plan_text import print_plan
 from search.remote import is_dashboard, run_remotely
 from spaces.space import check_space
+from train_fn.command import run_command
 from train_fn.working_copy import local_storage
 
 

@@ -12,7 +12,7 @@ from search import tracking_uri
 from search.autoscaler import addable_nodes, request_slots
 from search.capacity import Capacity, fixed, following
 from search.carrier import Carrier, carrying
-from search.cli import EXIT_INTERRUPTED, EXIT_RAY_LOST
+from search.cli import EXIT_RAY_LOST
 from search.closing import closing_lines
 from search.cluster import Cluster, local_machine, ray_cluster
 from search.code_version import code_version
@@ -38,6 +38,7 @@ from search.tracking import Tracker
 from search.tuner import SearchInputs, is_complete, search, with_rungs
 from spaces.experiment import Experiment
 from spaces.words import count_text, tokens_text
+from train_fn.command import EXIT_INTERRUPTED
 from train_fn.config import TrainConfig
 from train_fn.data_report import summary_line
 from train_fn.errors import InputError

@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search.cli import experiment_parser, prepare_environment, resolve, run_command
+from search.cli import experiment_parser, prepare_environment, resolve
 from spaces.words import times_text
+from train_fn.command import run_command
 from train_fn.errors import InputError
 from train_fn.report import Outcome, Report
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import psutil
 
-from search.cli import run_command
 from tests.bench.page import Machine, Ran, page
 from tests.bench.result import Result
+from train_fn.command import run_command
 
 HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
 BENCHES = (

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from transformers import GPTNeoXConfig
 
-from search.cli import run_command
 from spaces import exp4
 from spaces.paths import replace_all
 from tests.bench.alone import CPU, alone
@@ -25,6 +24,7 @@ from tests.toys import toy_examples
 from train_fn.batches import Examples, plan_step
 from train_fn.checkpoint import copy_state
 from train_fn.checkpoint_writer import POLL_S, CheckpointWriter
+from train_fn.command import run_command
 from train_fn.config import TrainConfig
 from train_fn.engine import Engine
 from train_fn.loss import PackedLoss

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from search.cli import run_command
 from spaces import exp4
 from tests.bench.alone import CPU, alone
 from tests.bench.mixes import Picked, dialogues, pick
 from tests.bench.result import in_turn, print_result, result
 from train_fn.batches import StepPlan, build_micro_batch, plan_step
+from train_fn.command import run_command
 from train_fn.config import TrainConfig
 from train_fn.engine import Engine
 from train_fn.loss import PackedLoss, inputs_on

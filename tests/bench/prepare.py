@@ -19,13 +19,14 @@ from typing import Any
 import datasets
 import numpy as np
 
-from search.cli import prepare_environment, run_command
+from search.cli import prepare_environment
 from spaces import exp4
 from spaces.experiment import Profile
 from tests.bench.chats import write_chats
 from tests.bench.result import in_turn, print_result, result
 from train_fn import sources
 from train_fn.batches import plan_step
+from train_fn.command import run_command
 from train_fn.config import TrainConfig
 from train_fn.formats import Conversation, examples
 from train_fn.prepare import prepare

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from search.cli import run_command
 from spaces import exp3, exp4
 from spaces.paths import replace_all
 from tests.bench.alone import alone
 from tests.bench.mixes import Data, Picked, dialogues, pick
 from tests.bench.result import in_turn, print_result, result
 from tests.bench.trial import trained
+from train_fn.command import run_command
 from train_fn.config import TrainConfig
 from train_fn.model import BaseModel, load_base
 

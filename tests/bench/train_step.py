@@ -27,11 +27,12 @@ import torch
 from numpy.typing import NDArray
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
-from search.cli import prepare_environment, run_command
+from search.cli import prepare_environment
 from tests.bench import rivals, trial
 from tests.bench.job import Job, Pace
 from tests.bench.mixes import MIXES, POOL, Mix, dialogues, padding, pick
 from tests.bench.result import ROUNDS, Result, print_result, result
+from train_fn.command import run_command
 
 BATCH, WARMUP, STEPS = 16, 1, 4
 OURS, PADDED = "ours", "padded"

@@ -18,6 +18,9 @@ from spaces.experiment import ConfirmConfig, Experiment, HalvingConfig
 from tests.simulation.simulator import RandomProposer, Simulated, confirm, known, simulate
 from tests.simulation.world import MAX_TOKENS, World, experiment
 
+STATED_LOSS = 0.05
+"""docs/quality.md states it: so many searches at most end over 1% above what they would without halving."""
+
 
 def random_search(trials: int, seed: int, slots: int = 1, **changes: float) -> Simulated:
     """Search at random, with halving and doom rules; `first_rung_tokens=MAX_TOKENS` means no halving."""
@@ -69,16 +72,17 @@ def test_nearly_every_diverging_trial_is_called_diverged_early() -> None:
     assert statistics.median(o.tokens_seen for o in called) <= 0.1 * MAX_TOKENS
 
 
-def test_halving_loses_the_best_trial_rarely_and_costs_a_third() -> None:
-    lost, spent, full = 0, 0, 0
-    for seed in range(60):
-        halved = random_search(16, seed)
-        whole = random_search(16, seed, first_rung_tokens=MAX_TOKENS)
+@pytest.mark.parametrize("slots", [1, 4])
+def test_halving_loses_the_best_trial_at_most_at_the_stated_rate_and_costs_half(slots: int) -> None:
+    lost, spent, full, searches = 0, 0, 0, 60
+    for seed in range(searches):
+        halved = random_search(16, seed, slots)
+        whole = random_search(16, seed, slots, first_rung_tokens=MAX_TOKENS)
         assert halved.params == whole.params
         lost += (halved.best.eval_nll or 0) > (whole.best.eval_nll or 0) * 1.01
         spent, full = spent + halved.tokens_spent, full + whole.tokens_spent
-    assert lost <= 6, "more than 1% worse than without halving"
-    assert spent <= 0.6 * full
+    assert lost <= STATED_LOSS * searches, "more than 1% worse than without halving"
+    assert spent <= 0.5 * full
 
 
 def test_the_noise_band_saves_trials_that_noise_would_have_stopped() -> None:

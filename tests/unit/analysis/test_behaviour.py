@@ -11,13 +11,13 @@ import pytest
 from analysis import behaviour
 from analysis.behaviour import measure, models_of
 from analysis.behaviour_records import FIGURES, Listened, read_listened, settings_of
-from analysis.commands import run_command
 from analysis.rank import ranked
 from analysis.records import SearchRecord
 from analysis.runs import read_search
 from spaces.promotion import BehaviourConfig
 from tests.unit.analysis.written import experiment, keep_lines, write_search
 from train_fn.bundled_path import bundled_folder
+from train_fn.command import run_command
 from train_fn.config import DataConfig
 from train_fn.errors import InputError
 from train_fn.prepare import prepare

@@ -16,11 +16,11 @@ from analysis.behaviour_records import (
     Listened,
     write_listened,
 )
-from analysis.commands import run_command
 from analysis.rank import answer
 from analysis.runs import read_search
 from spaces.promotion import BehaviourConfig
 from tests.unit.analysis.written import keep_lines
+from train_fn.command import run_command
 from train_fn.errors import InputError
 
 HEAVY = ("ray", "torch", "deepspeed", "mlflow", "optuna", "bokeh", "numpy", "transformers")

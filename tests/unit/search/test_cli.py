@@ -1,12 +1,10 @@
-import sys
 from pathlib import Path
 
 import pytest
 
 from search import cli
-from search.cli import experiment_parser, resolve, run_command
+from search.cli import experiment_parser, resolve
 from search.cluster import Cluster, Node
-from train_fn.errors import InputError
 
 
 def resolved(monkeypatch: pytest.MonkeyPatch, gpus: float, *arguments: str) -> tuple[str, str]:
@@ -41,33 +39,6 @@ def test_a_cluster_address_means_the_cluster_profile(monkeypatch: pytest.MonkeyP
 def test_the_user_decides_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolved(monkeypatch, 0, "--profile", "cluster")[0] == "cluster"
     assert resolved(monkeypatch, 4, "--profile", "laptop")[0] == "laptop"
-
-
-def ends(main: object, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
-    with pytest.raises(SystemExit) as ended:
-        run_command(main)  # type: ignore[arg-type]
-    return int(ended.value.code or 0), capsys.readouterr().err
-
-
-def test_bad_input_is_one_line_and_code_2(capsys: pytest.CaptureFixture[str]) -> None:
-    def main() -> int:
-        raise InputError("x = 1 must be 2;\n set it to 2")
-
-    assert ends(main, capsys) == (2, "error: x = 1 must be 2; set it to 2\n")
-
-
-def test_ctrl_c_is_130_and_success_is_0(capsys: pytest.CaptureFixture[str]) -> None:
-    def interrupted() -> int:
-        raise KeyboardInterrupt
-
-    assert ends(interrupted, capsys) == (130, "interrupted\n")
-    assert ends(lambda: 0, capsys) == (0, "")
-
-
-def test_a_bug_keeps_its_traceback() -> None:
-    with pytest.raises(ZeroDivisionError):
-        run_command(lambda: 1 // 0)
-    assert sys.stdout
 
 
 def accelerator(monkeypatch: pytest.MonkeyPatch, address: str) -> str | None:
