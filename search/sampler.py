@@ -22,6 +22,9 @@ DOOMED = ("diverged", "overflowing")
 """The status of a trial that is told as worse than all others."""
 GOOD_SHARE, MOST_GOOD = 0.2, 25
 """Of the trials TPE takes this share for good ones, at most so many (Optuna's own limit)."""
+MODEL_ALONE = 40
+"""After so many trials every second one comes from the even points again (Falkner et al. 2018, section 3.1,
+draw a third at random): where early rungs mislead, a model of them looks in the wrong place for ever."""
 _TOLD = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 
 
@@ -72,7 +75,7 @@ class _Told(BaseSampler):
     """A sampler that is told the space, and of the other trials what it would otherwise misread.
 
     Optuna would compare the spaces of all trials, anew for each proposal. Until enough trials are known the
-    points fill the space evenly.
+    points fill the space evenly, and long searches mix both.
     """
 
     def __init__(
@@ -93,7 +96,8 @@ class _Told(BaseSampler):
         """Return the values of a trial."""
         others = study.get_trials(deepcopy=False, states=_TOLD)
         told = self._tell([one for one in others if one.number != trial.number])
-        if sum(one.state != TrialState.RUNNING for one in told) < self._config.startup_trials:
+        known = sum(one.state != TrialState.RUNNING for one in told)
+        if known < self._config.startup_trials or (trial.number >= MODEL_ALONE and trial.number % 2):
             return dict(even_point(self._space, self._config.seed, trial.number))
         return self._sampler.sample_relative(_Study(study, told), trial, search_space)
 

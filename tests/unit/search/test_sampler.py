@@ -5,7 +5,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from search.even import even_point
-from search.sampler import make_sampler
+from search.sampler import MODEL_ALONE, make_sampler
 from spaces.experiment import SamplerConfig
 
 SPACE = {
@@ -36,6 +36,19 @@ def test_the_first_trials_lie_evenly_and_the_next_near_the_best(kind: str) -> No
             trial.report(nll, 100)  # none of them ends
     near = [abs(math.log10(ask(study, config).params["optim.lr"]) + 3) for _ in range(4)]
     assert min(near) < 0.7
+
+
+def test_a_long_search_goes_on_to_look_everywhere() -> None:
+    config = SamplerConfig(startup_trials=8, seed=3)
+    study = optuna.create_study()
+    from_model = []
+    for number in range(MODEL_ALONE + 8):
+        trial = ask(study, config)
+        trial.report(2 + abs(math.log10(trial.params["optim.lr"]) + 3), 100)
+        study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+        if trial.params != even_point(SPACE, 3, number):
+            from_model.append(number)
+    assert from_model == [*range(8, MODEL_ALONE), *range(MODEL_ALONE, MODEL_ALONE + 8, 2)]
 
 
 def test_nothing_is_learned_before_enough_is_known() -> None:
