@@ -8,7 +8,7 @@ import pytest
 from tests.chaos.faults import WEIGHTS
 from tests.chaos.soak import Soak
 
-MINUTES = 3.0
+MINUTES = 2.5
 ORDER = ("rank", "controller", "tracking", "slot", "driver", "hang", "ray")
 
 

@@ -19,7 +19,7 @@ def found(summary: dict[str, Any]) -> list[tuple[Any, ...]]:
 
 def test_ctrl_c_keeps_everything_and_the_same_command_goes_on(own_dialogues: Path, tmp_path: Path) -> None:
     own = (f"data.sources={own_dialogues}", "data.clean.near_duplicates=false")
-    settings = (*own, "budget.trials=3", "resources.slots=1", "run.max_tokens=30000")
+    settings = (*own, "budget.trials=3", "resources.slots=1", "run.max_tokens=15000")
     undisturbed = run(tmp_path / "undisturbed", *settings)
     storage = tmp_path / "interrupted"
     process = subprocess.Popen(
