@@ -23,8 +23,8 @@ DOOMED = ("diverged", "overflowing")
 GOOD_SHARE, MOST_GOOD = 0.2, 25
 """Of the trials TPE takes this share for good ones, at most so many (Optuna's own limit)."""
 MODEL_ALONE = 40
-"""After so many trials every second one comes from the even points again (Falkner et al. 2018, section 3.1,
-draw a third at random): where early rungs mislead, a model of them looks in the wrong place for ever."""
+"""After so many trials every second one comes from the even points again: where early rungs mislead, a model
+of them looks in the wrong place for ever. BOHB (arXiv:1807.01774) draws a third at random."""
 _TOLD = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 
 

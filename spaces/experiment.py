@@ -81,7 +81,7 @@ class SamplerConfig:
 
     kind: Literal["tpe", "gp", "random"] = "tpe"
     startup_trials: int = 8
-    """Trials drawn at random before the model of the sampler is used; known good points count."""
+    """Trials that fill the space evenly before the model of the sampler is used; known good points count."""
     seed: int = 0
 
     def __post_init__(self) -> None:

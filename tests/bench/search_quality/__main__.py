@@ -134,9 +134,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_SEEDS} seeds")
     parser.add_argument("--ablation", action="store_true", help="our search with a part changed, no rivals")
-    parser.add_argument(
-        "--held-out", action="store_true", help="other seeds and tables: nothing was tuned on them"
-    )
+    parser.add_argument("--held-out", action="store_true", help="other seeds and tables")
     parser.add_argument("--keep", type=Path, help="file of entries that are not measured again")
     parser.add_argument("--tasks", default="", help="only tasks with this in their name")
     args = parser.parse_args()
