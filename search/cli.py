@@ -85,6 +85,8 @@ def prepare_environment(address: str = "") -> None:
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
         # A slot is half a dozen processes; Ray would start two at a time here, and warn about the others.
         os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "16")
+        # Nobody announces the end of this machine to a Ray of our own; the watcher is one process a slot.
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
         if not any(node.gpus for node in local_machine().nodes):
             os.environ.setdefault("DS_ACCELERATOR", "cpu")  # on a cluster each machine sees for itself
     elif is_dashboard(address) and TOKEN.expanduser().is_file():

@@ -9,6 +9,7 @@ it. They are started where there is room again, and take the trial up from its l
 """
 
 import itertools
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -54,6 +55,8 @@ def workspace_of(trials_folder: Path, number: int) -> Path:
 
 def train_in_slot(loop_config: dict[str, Any]) -> None:
     """Enter the worker process; its libraries are imported there, not in the slot actor."""
+    # DeepSpeed's autotuner, which we never start, imports MLflow where it can: a second of every start.
+    sys.modules.setdefault("mlflow", None)  # type: ignore[arg-type]
     from train_fn.worker import work
 
     work(loop_config)
