@@ -54,6 +54,11 @@ class _Average:
         self.value += (1 - self.factor) / self.weight * (x - self.value)
 
 
+def _spread_of(residuals: Sequence[float]) -> float:
+    middle = median(residuals)
+    return MAD_TO_SIGMA * median(abs(r - middle) for r in residuals)
+
+
 @dataclass(frozen=True)
 class CurveSummary:
     """The figures of a curve so far. Losses are in nats; a figure of nothing is NaN."""
@@ -173,8 +178,7 @@ class Curve:
             self.best_level, self.best_tokens = self.fast.value, self.tokens_seen
 
     def _spread(self) -> float:
-        middle = median(self.residuals)
-        return MAD_TO_SIGMA * median(abs(r - middle) for r in self.residuals)
+        return _spread_of(self.residuals)
 
     def _grad_norm_ratio(self) -> float:
         all_norms = self.history.log_norms()
@@ -185,10 +189,26 @@ class Curve:
     def sustained_above(self, level: float) -> tuple[int, int]:
         """Return for how many `(steps, tokens)` the smoothed loss (EMA 0.9) has now stayed above `level`.
 
-        Rounded down to blocks, each of which holds at most a 64th of the curve; it counts from the end of the
-        last step at or below the level.
+        Rounded down to blocks, each of which holds at most a 64th of the curve; the tokens count from the
+        first such step to the last.
         """
         return self.history.sustained_above(level)
+
+    def losses_above(self, level: float) -> tuple[int, int]:
+        """Return for how many `(steps, tokens)` every single loss has now been above `level`.
+
+        Rounded down to blocks, like `sustained_above`; the tokens of the first such step count too.
+        """
+        return self.history.losses_above(level)
+
+    def spread_before(self, steps: int) -> float:
+        """Return the spread as it was before the last `steps` finite losses; NaN where too few are known."""
+        before = self.residuals[: max(0, len(self.residuals) - steps)]
+        return _spread_of(before) if len(before) >= MIN_RESIDUALS else math.nan
+
+    def tokens_since_finite(self) -> int:
+        """Return the tokens since the last finite loss."""
+        return self.tokens_seen - (self.history.blocks[-1].last_tokens if self.history.blocks else 0)
 
     def summary(self) -> CurveSummary:
         """Return the figures so far."""

@@ -5,9 +5,9 @@ lasted. What is merely worse than its peers is left to the halving.
 
 Measured on recorded curves (tests/unit/train_fn/test_doom.py repeats it): none of 132 TaskSet runs that end
 better than chance, of 13 sound language-model runs and of 63 fine-tuning runs is ended. All of 379 TaskSet
-runs that end non-finite or 30% above their start are, half of them within 4 of 51 evaluations after the turn,
-and so are both diverging language-model runs. A sound DeepSpeed fp16 run with 20 overflows in 1,840 steps is
-left alone.
+runs that end non-finite or 30% above their start are, 368 of them within 5% of the run after the turn, which
+is two evaluations, and so are both diverging language-model runs. A sound DeepSpeed fp16 run with 20
+overflows in 1,840 steps is left alone.
 """
 
 import math
@@ -31,7 +31,13 @@ class DoomConfig:
     peak."""
     patience: float = 0.02
     """... and this share of `run.max_tokens`. A doomed trial should be found within 5% of the budget, and the
-    smoothing and the blocks of the curve take about as much again."""
+    smoothing and the blocks of the curve take about as much again. Where so few steps make up the budget that
+    `min_steps` are more than this share, fewer do that leave no doubt: every one of them `far_spreads` above
+    the limit."""
+    far_steps: int = 2
+    """... and so many at least: one bad batch is none."""
+    far_spreads: float = 2.0
+    """In spreads of a step before the rise; where fewer than 16 steps are known, it is `max_rise` instead."""
     rise: float = 0.3
     """Diverged is a smoothed loss above its best by this fraction. Recorded fine-tuning runs that end well
     rose by up to 20% on their way (MetaMathQA sweep of peft)."""
@@ -49,7 +55,8 @@ class DoomConfig:
     """Diverged is a gradient norm at this many times its median under a loss that rises: in a recorded 104B
     run the norm rose twenty-fold one log line before the loss moved."""
     nonfinite_steps: int = 3
-    """Non-finite losses, or gradients that no scaler skipped, in a row."""
+    """Non-finite losses, or gradients that no scaler skipped, in a row; where there is no scaler, `far_steps`
+    non-finite losses if these are `patience` of the budget."""
     search_steps: int = 60
     """So many first steps that all overflow: a scale of 2**32 falls to 1 in 32 steps and the hysteresis."""
     overflows_in_a_row: int = 5
@@ -74,11 +81,11 @@ class DoomConfig:
 
     def __post_init__(self) -> None:
         whole = ("min_steps", "nonfinite_steps", "search_steps", "overflows_in_a_row", "min_overflows")
-        for name in (*whole, "scaler_window", "scaler_hysteresis", "floor_overflows"):
+        for name in (*whole, "scaler_window", "scaler_hysteresis", "floor_overflows", "far_steps"):
             self._check(name, getattr(self, name) >= 1, "must be at least 1")
         for name in ("rise", "max_rise", "norm_ratio", "overflow_factor", "scale_fall_log2", "floor"):
             self._check(name, 0 < getattr(self, name) < math.inf, "must be above 0")
-        for name in ("rise_spreads", "give_back"):
+        for name in ("rise_spreads", "give_back", "far_spreads"):
             self._check(name, 0 <= getattr(self, name) < math.inf, "must be 0 or more")
         self._check("patience", 0 <= self.patience <= 1, "must be in [0, 1], as a share of run.max_tokens")
 
@@ -120,7 +127,7 @@ def _findings(
     curve: "Curve", summary: "CurveSummary", config: DoomConfig, max_tokens: int
 ) -> Iterator[Finding]:
     yield from _overflowing(summary, config)
-    if summary.nonfinite_in_a_row >= config.nonfinite_steps:
+    if _is_lost(curve, summary, config, max_tokens):
         yield "diverged", f"loss or gradient not finite for {summary.nonfinite_in_a_row} steps in a row"
     yield from _diverged(curve, summary, config, max_tokens)
 
@@ -149,6 +156,12 @@ def _overflowing(summary: "CurveSummary", config: DoomConfig) -> Iterator[Findin
         yield "overflowing", f"{fell} to {summary.loss_scale:g}; {share}"
 
 
+def _is_lost(curve: "Curve", summary: "CurveSummary", config: DoomConfig, max_tokens: int) -> bool:
+    steps, patience = summary.nonfinite_in_a_row, config.patience * max_tokens
+    few = steps >= config.far_steps and curve.tokens_since_finite() >= patience and summary.loss_scale == 0
+    return few or steps >= config.nonfinite_steps
+
+
 def _diverged(
     curve: "Curve", summary: "CurveSummary", config: DoomConfig, max_tokens: int
 ) -> Iterator[Finding]:
@@ -160,6 +173,11 @@ def _diverged(
     if lasted:
         told = f"smoothed loss {summary.ema_90:.2f} after a best of {summary.best_level:.2f}"
         yield "diverged", f"{told}, above {limit:.2f} for {say_tokens(tokens)} tokens ({steps} steps)"
+    far = _far_level(curve, summary, limit, config)
+    steps, tokens = curve.losses_above(far)
+    if steps >= config.far_steps and tokens >= config.patience * max_tokens:
+        told = f"every loss above {far:.2f} for {say_tokens(tokens)} tokens ({steps} steps)"
+        yield "diverged", f"{told}, after a best smoothed one of {summary.best_level:.2f}"
     loss_rises = summary.ema_90 > summary.ema_98 and not summary.trend.startswith("falling")
     if loss_rises and summary.grad_norm_ratio >= config.norm_ratio:
         yield "diverged", f"gradient norm at {summary.grad_norm_ratio:.0f} times its median, loss rising"
@@ -172,6 +190,14 @@ def _highest_sound_level(summary: "CurveSummary", config: DoomConfig) -> float:
     lucky = min(config.rise_spreads * noise, 0.9)  # by how much the best may lie below its true level
     rise = min(max(config.rise, lucky / (1 - lucky)), config.max_rise)
     return best + max(rise * best, config.give_back * (summary.first_loss - best))
+
+
+def _far_level(curve: "Curve", summary: "CurveSummary", limit: float, config: DoomConfig) -> float:
+    """Return the loss above which no single step lies by chance."""
+    spread = curve.spread_before(curve.losses_above(limit)[0])
+    if math.isnan(spread):
+        return max(limit, (1 + config.max_rise) * summary.best_level)
+    return limit + config.far_spreads * spread
 
 
 def say_tokens(tokens: int) -> str:

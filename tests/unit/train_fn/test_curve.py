@@ -110,6 +110,31 @@ def test_how_long_the_loss_has_stayed_above_a_level() -> None:
     assert curve.sustained_above(20.0) == (0, 0)
 
 
+def test_for_how_long_every_single_loss_has_been_above_a_level() -> None:
+    curve = curve_of([1.0] * 40 + [10.0] * 20 + [1.0] + [10.0] * 3)
+    assert curve.losses_above(1.5) == (3, 300)
+    assert curve.losses_above(0.5) == (64, 6400)
+    assert curve.losses_above(20.0) == (0, 0)
+
+
+def test_the_spread_before_a_rise_is_not_the_rise() -> None:
+    noise = random.Random(1)
+    curve = curve_of([3.0 + noise.gauss(0, 0.1) for _ in range(60)] + [30.0 + 5 * k for k in range(40)])
+    assert curve.spread_before(40) == pytest.approx(0.1, rel=0.6)
+    assert math.isnan(curve.spread_before(60)), "fewer than 16 are left"
+
+
+def test_a_checkpoint_without_the_lowest_losses_goes_on_and_counts_from_there() -> None:
+    state = json.loads(json.dumps(curve_of([1.0] * 40 + [10.0] * 20).state()))
+    for block in state["history"]["blocks"]:
+        del block["lowest_loss"]
+    curve = Curve.restore(state)
+    assert curve.losses_above(0.5) == (0, 0)
+    curve.add(6100, 10.0, 1.0, 0.0, False)
+    assert curve.losses_above(0.5) == (1, 100)
+    json.dumps(curve.state(), allow_nan=False)
+
+
 def test_long_curves_stay_bounded_and_blocks_keep_their_sense() -> None:
     curve = curve_of([5 - step / 1000 for step in range(3000)])
     blocks = curve.history.blocks
