@@ -87,6 +87,8 @@ def prepare_environment(address: str = "") -> None:
         os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "16")
         # Nobody announces the end of this machine to a Ray of our own; the watcher is one process a slot.
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+        # A worker group is over when Ray Train next looks, and the search is when its last group is.
+        os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
         if not any(node.gpus for node in local_machine().nodes):
             os.environ.setdefault("DS_ACCELERATOR", "cpu")  # on a cluster each machine sees for itself
     elif is_dashboard(address) and TOKEN.expanduser().is_file():

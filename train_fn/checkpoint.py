@@ -1,7 +1,7 @@
 """Checkpoints of a running trial, and the weights of a finished one.
 
-A checkpoint is copied to host memory while the training waits, then written by `train_fn.checkpoint_writer`
-while it goes on. Layout below the trial's workspace:
+A checkpoint is copied to host memory and written by `train_fn.checkpoint_writer` while the training goes on.
+Layout below the trial's workspace:
 
     checkpoints/tokens-000000123456/state/...          DeepSpeed's own files (weights, optimizer, loss scale)
     checkpoints/tokens-000000123456/rng-<rank>.safetensors
@@ -16,6 +16,7 @@ import dataclasses
 import json
 import os
 import shutil
+from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -28,10 +29,9 @@ from deepspeed.runtime.zero.config import ZeroStageEnum
 from deepspeed.utils.tensor_fragment import fragment_address
 from safetensors.torch import load_file, save_file
 from torch import Tensor, distributed
-from torch.utils._pytree import tree_map
 
 from train_fn.checkpoint_files import complete_folders, find_problem, remove_partial, tokens_of
-from train_fn.checkpoint_writer import Write
+from train_fn.checkpoint_writer import Copy, Write
 from train_fn.config import LoraConfig, TrainConfig
 from train_fn.engine import Engine, gathered
 from train_fn.loss import PackedLoss
@@ -43,41 +43,63 @@ SAFE_CLASSES = [LossScaler, DynamicLossScaler, ZeroStageEnum, fragment_address]
 _TAG = "state"
 
 
-class _HostCopies(TorchCheckpointEngine):  # type: ignore[misc]
-    """DeepSpeed's files: copied to host memory instead of written, and read without running code in them."""
+class _Held(TorchCheckpointEngine):  # type: ignore[misc]
+    """DeepSpeed's files: noted instead of written, and read without running code in them."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.files: dict[str, Write] = {}
+        self.files: dict[str, Copy] = {}
 
     def makedirs(self, path: str, exist_ok: bool = False) -> None:
         """Leave the disk alone."""
 
     def save(self, state_dict: Any, path: str) -> None:
-        self.files[str(Path(path))] = partial(torch.save, _on_host(state_dict))
+        # A tensor changes in the next update, anything else at any time.
+        self.files[str(Path(path))] = partial(_copied, _mapped(state_dict, Tensor.detach))
 
     def load(self, path: str, map_location: Any = None) -> Any:
         with torch.serialization.safe_globals(SAFE_CLASSES):
             return torch.load(path, map_location=map_location, weights_only=True)
 
 
+def _mapped(state: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Return a copy of a nest of containers with every tensor in it changed.
+
+    `torch.utils._pytree` does it too, at three times the cost, while the training waits.
+    """
+    kind = type(state)
+    if isinstance(state, Tensor):
+        return change(state)
+    if kind in (dict, OrderedDict):
+        return kind((key, _mapped(value, change)) for key, value in state.items())
+    if kind in (list, tuple):
+        return kind(_mapped(value, change) for value in state)
+    return copy.deepcopy(state)
+
+
+def _copied(state: Any) -> Write:
+    copies = _on_host(state)
+    return lambda path: torch.save(copies, path)
+
+
 def _on_host(state: Any) -> Any:
-    """Copy a nest of containers to host memory, so that training can go on; what is shared stays shared."""
+    """Copy the tensors of a state to host memory; what is shared stays shared."""
     copies: dict[tuple[object, ...], Tensor] = {}
 
-    def copy_leaf(leaf: Any) -> Any:
-        if not isinstance(leaf, Tensor):
-            return copy.deepcopy(leaf)
-        same = (leaf.data_ptr(), leaf.shape, leaf.stride(), leaf.dtype, leaf.device)
+    def copied(tensor: Tensor) -> Tensor:
+        same = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype, tensor.device)
         if same not in copies:
-            copies[same] = leaf.detach().to("cpu", copy=True)
+            copies[same] = tensor.to("cpu", copy=True)
         return copies[same]
 
-    return tree_map(copy_leaf, state)
+    return _mapped(state, copied)
 
 
-def copy_state(engine: Engine, progress: dict[str, Any]) -> dict[str, Write]:
-    """Copy the state of a trial to host memory. Every rank must call it.
+def state_files(engine: Engine, progress: dict[str, Any]) -> dict[str, Copy]:
+    """Note what a checkpoint of the trial holds now. Every rank must call it.
+
+    Nothing large is copied here. Weights and moments must stay as they are until that has been done; all else
+    may change.
 
     Args:
         engine: Of the trial.
@@ -86,16 +108,17 @@ def copy_state(engine: Engine, progress: dict[str, Any]) -> dict[str, Write]:
     Returns:
         This rank's files of a checkpoint, by their paths inside it.
     """
-    copies, rank = _HostCopies(), distributed.get_rank()
-    engine.deepspeed.checkpoint_engine = copies
+    held, rank = _Held(), distributed.get_rank()
+    engine.deepspeed.checkpoint_engine = held
     # Tools for people, which DeepSpeed copies beside ZeRO's files at once: the disk is not for this thread.
     engine.deepspeed._copy_recovery_script = lambda save_path: None
     engine.deepspeed.save_checkpoint(".", tag=_TAG, save_latest=False, exclude_frozen_parameters=True)
-    copies.files[f"rng-{rank}.safetensors"] = partial(save_file, _rng_state(engine.device))
+    rng = _rng_state(engine.device)
+    held.files[f"rng-{rank}.safetensors"] = lambda: partial(save_file, rng)
     if rank == 0:
         told = json.dumps(progress)
-        copies.files["progress.json"] = lambda path: path.write_text(told)
-    return copies.files
+        held.files["progress.json"] = lambda: lambda path: path.write_text(told)
+    return held.files
 
 
 def load_newest(engine: Engine, workspace: Path, say: Callable[[str], None]) -> dict[str, Any] | None:
@@ -130,7 +153,7 @@ def load_newest(engine: Engine, workspace: Path, say: Callable[[str], None]) -> 
 
 
 def _load(engine: Engine, folder: Path) -> dict[str, Any]:
-    engine.deepspeed.checkpoint_engine = _HostCopies()
+    engine.deepspeed.checkpoint_engine = _Held()
     loaded, _ = engine.deepspeed.load_checkpoint(str(folder), tag=_TAG, load_module_strict=False)
     assert loaded is not None, f"{folder} holds no DeepSpeed state"
     rng = load_file(folder / f"rng-{distributed.get_rank()}.safetensors")

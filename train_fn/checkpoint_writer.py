@@ -1,4 +1,8 @@
-"""Write the files of a checkpoint on a thread, while the training goes on.
+"""Copy the state of a trial and write the files of a checkpoint on a thread, while the training goes on.
+
+Weights and moments change in the update that ends an optimizer step, so they may be copied while the next
+step's forward and backward passes run; only the update waits for the copies (the snapshot of CheckFreq, Mohan
+et al., FAST 2021).
 
 Each rank's thread writes that rank's files and then, as a sign, their digests. Rank 0's thread waits for the
 signs of all ranks and completes the checkpoint. No thread takes part in a collective: those belong to the
@@ -22,6 +26,8 @@ from train_fn.trial_storage import keep_checkpoint
 
 Write = Callable[[Path], object]
 """Writes one file."""
+Copy = Callable[[], Write]
+"""Copies what a file holds to host memory, and returns what writes it."""
 POLL_S = 0.05
 _DISK_ERRORS = (OSError, RuntimeError, SafetensorError)
 """What a write raises on a full or broken disk: torch and safetensors do not raise `OSError`."""
@@ -40,21 +46,25 @@ class CheckpointWriter:
         self._workspace, self._rank, self._ranks = workspace, rank, ranks
         self._thread: threading.Thread | None = None
         self._discarded = threading.Event()
+        self.copied = threading.Event()
+        """Set while no state is being copied: weights and moments may change."""
+        self.copied.set()
         self._problem: str | None = None
         self._bug: Exception | None = None
         self.write_s = 0.0
         """What the last checkpoint took, in seconds."""
 
-    def start(self, tokens_seen: int, files: dict[str, Write]) -> None:
+    def start(self, tokens_seen: int, files: dict[str, Copy]) -> None:
         """Begin to write a checkpoint; the one before must be written or discarded.
 
         Args:
             tokens_seen: Names the checkpoint.
-            files: This rank's files, by their paths inside the checkpoint. Emptied file by file, so that
-                the memory behind each is free once it is written.
+            files: This rank's files, by their paths inside the checkpoint. What they are copied from must
+                stay as it is until `copied` is set.
         """
         assert not self.busy, "at most one checkpoint is being written"
         self._discarded.clear()
+        self.copied.clear()
         name = f"checkpoint-{tokens_seen}"
         self._thread = threading.Thread(target=self._run, args=(tokens_seen, files), name=name, daemon=True)
         self._thread.start()
@@ -81,10 +91,10 @@ class CheckpointWriter:
         if self._thread is not None:
             self._thread.join()
 
-    def _run(self, tokens_seen: int, files: dict[str, Write]) -> None:
+    def _run(self, tokens_seen: int, files: dict[str, Copy]) -> None:
         began = time.monotonic()
         try:
-            self._write(tokens_seen, files)
+            self._write(tokens_seen, self._copies(files))
         except InputError as error:
             self._problem = str(error)
         except _DISK_ERRORS as error:
@@ -92,6 +102,12 @@ class CheckpointWriter:
         except Exception as error:  # noqa: BLE001 - the trial must see the thread's end, whatever ended it
             self._bug = error
         self.write_s = time.monotonic() - began
+
+    def _copies(self, files: dict[str, Copy]) -> dict[str, Write]:
+        try:
+            return {name: copy() for name, copy in files.items()}
+        finally:
+            self.copied.set()  # whatever became of them, the training goes on
 
     def _write(self, tokens_seen: int, files: dict[str, Write]) -> None:
         folder = partial_folder(self._workspace, tokens_seen)
@@ -102,7 +118,7 @@ class CheckpointWriter:
             name = next(iter(files))
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            files.pop(name)(path)
+            files.pop(name)(path)  # the memory behind it is free once it is written
             digests[name] = digest_on_disk(path)
         sign = _sign(folder, self._rank)
         if self._rank > 0:

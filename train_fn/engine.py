@@ -2,6 +2,8 @@
 
 import gc
 import math
+import threading
+import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -135,6 +137,11 @@ class Engine:
         self._trainable = trainable
         self._scaled = precision == "fp16"
         self._clip_norm = config.optim.clip_norm or NO_CLIPPING
+        self.may_update = threading.Event()
+        """Cleared while weights and moments must stay as they are: a checkpoint is being copied."""
+        self.may_update.set()
+        self.waited_s = 0.0
+        """For how long updates have waited for that, in seconds."""
 
     @property
     def skipped_steps(self) -> int:
@@ -229,6 +236,7 @@ class Engine:
         ZeRO then leaves everything as it was (`is_invalid_grad_norm` in DeepSpeed 0.19.8, whatever the
         precision). Stage 0 knows no such check, so it gets one here.
         """
+        self._await_copies()
         self._clock.at("step")
         if self.stage == 0:
             norm = nn.utils.clip_grad_norm_(self._trainable, self._clip_norm)
@@ -249,6 +257,13 @@ class Engine:
         zero_norm: Tensor | float | None = self.deepspeed.get_global_grad_norm()
         assert zero_norm is not None, "ZeRO computes the norm of every step it takes"
         return zero_norm
+
+    def _await_copies(self) -> None:
+        if not self.may_update.is_set():
+            self._clock.at("checkpoint")
+            began = time.perf_counter()
+            self.may_update.wait()
+            self.waited_s += time.perf_counter() - began
 
     def destroy(self) -> None:
         """Release hooks and memory; the engine is of no use afterwards."""

@@ -29,8 +29,10 @@ class Saver:
     def __init__(self, engine: Engine, workspace: Path, run: RunConfig) -> None:
         self._engine, self._workspace, self._run = engine, workspace, run
         self._writer = CheckpointWriter(workspace, distributed.get_rank(), distributed.get_world_size())
+        engine.may_update = self._writer.copied
         self._writing = False
-        self._stall_s: float | None = None
+        self._held_s: float | None = None
+        self._waited_s = 0.0
         self._saved_for_departure = False
         self._saved_at = self._border_at = time.monotonic()
 
@@ -78,20 +80,24 @@ class Saver:
     def _is_due(self, now: float, window_s: float) -> bool:
         run = self._run
         interval = interval_s(
-            self._stall_s, self._writer.write_s, 3600 * run.mtbf_hours, 60 * run.max_lost_minutes
+            self._stall_s(), self._writer.write_s, 3600 * run.mtbf_hours, 60 * run.max_lost_minutes
         )
         return is_due(now - self._saved_at, window_s, interval)
 
     def _is_last_chance(self, departure: Departure, window_s: float) -> bool:
-        save_s = (self._stall_s or 0.0) + self._writer.write_s
+        save_s = (self._stall_s() or 0.0) + self._writer.write_s
         return is_save_due(departure, time.time(), window_s, save_s, self._saved_for_departure)
 
     def _save(self, tokens_seen: int, progress: dict[str, Any]) -> None:
         self._saved_at = time.monotonic()
-        files = checkpoint.copy_state(self._engine, progress)
-        self._stall_s = time.monotonic() - self._saved_at
-        self._writer.start(tokens_seen, files)
+        self._waited_s = self._engine.waited_s
+        self._writer.start(tokens_seen, checkpoint.state_files(self._engine, progress))
+        self._held_s = time.monotonic() - self._saved_at
         self._writing = True
+
+    def _stall_s(self) -> float | None:
+        """Return for how long the last checkpoint held up the training, in seconds; None before the first."""
+        return None if self._held_s is None else self._held_s + self._engine.waited_s - self._waited_s
 
     def _follow(self, wait: bool) -> None:
         while self._writing:

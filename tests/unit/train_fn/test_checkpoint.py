@@ -2,21 +2,28 @@
 
 import dataclasses
 import json
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from tests.toys import toy_base, toy_prepared, toy_train_config
-from tests.unit.train_fn.test_checkpoint_writer import files_of_at_most
-from train_fn.checkpoint import _on_host
+from tests.unit.train_fn.test_checkpoint_writer import files_of_at_most, wait_for
+from tests.unit.train_fn.test_engine import TRAIN, engine_of, plan_of
+from train_fn import checkpoint
+from train_fn.checkpoint import _Held
 from train_fn.checkpoint_files import MANIFEST, complete_folders, digest_on_disk, partial_folder, tokens_of
+from train_fn.checkpoint_writer import CheckpointWriter
 from train_fn.departure import Departure
+from train_fn.engine import Engine, gathered
 from train_fn.errors import InputError
 from train_fn.loop import train
+from train_fn.precision import Chosen
 from train_fn.report import Outcome, Report
 
 MARKS = (500, 1000, 1500)
@@ -195,14 +202,57 @@ def test_code_hidden_in_a_checkpoint_does_not_run(tmp_path: Path, stage: int) ->
     assert not (tmp_path / "ran").exists()
 
 
-def test_copies_on_the_host_stay_as_they_were_and_share_what_was_shared() -> None:
+def test_what_is_held_is_the_state_of_that_moment_and_what_is_shared_stays_shared(tmp_path: Path) -> None:
     tied, group = torch.ones(2, 3), {"lr": 1.0}
     state = {"embed": tied, "nested": [{"head": tied.detach(), "rows": tied[:1]}, (torch.zeros(1),)]}
-    copied = _on_host(state | {"groups": [group]})
-    tied.zero_()
+    held = _Held()
+    held.save(state | {"groups": [group]}, "state.pt")
     group["lr"] = 2.0
+    write = held.files["state.pt"]()
+    tied.zero_()
+    write(tmp_path / "state.pt")
+    copied = torch.load(tmp_path / "state.pt")
     head: Tensor = copied["nested"][0]["head"]
     assert head.data_ptr() == copied["embed"].data_ptr()
     assert torch.equal(head, torch.ones(2, 3))
     assert torch.equal(copied["nested"][0]["rows"], torch.ones(1, 3))
     assert copied["groups"] == [{"lr": 1.0}]
+
+
+@pytest.mark.parametrize(
+    ("stage", "precision"),
+    [(0, "fp32"), (1, "fp32"), (2, "fp32"), (3, "fp32"), (2, "bf16"), (3, "bf16")],
+)
+def test_an_update_waits_until_the_state_before_it_is_copied(
+    stage: int, precision: Chosen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, on_host = threading.Event(), checkpoint._on_host
+
+    def slow(state: Any) -> Any:
+        go_on.wait(30)
+        return on_host(state)
+
+    monkeypatch.setattr(checkpoint, "_on_host", slow)
+    config = toy_train_config(engine__zero_stage=stage, engine__initial_scale_power=8)
+    disturbed, resumed = engine_of(config, precision), engine_of(config, precision)
+    writer = CheckpointWriter(tmp_path, 0, 1)
+    disturbed.may_update = writer.copied
+    plan = plan_of(config)
+    disturbed.step(TRAIN, plan, "response", 1e-2)
+    writer.start(7, checkpoint.state_files(disturbed, {}))
+    threading.Timer(0.3, go_on.set).start()
+    disturbed.step(TRAIN, plan, "response", 1e-2)
+    assert disturbed.waited_s > 0, "forward and backward do not wait, the update does"
+    wait_for(writer)
+    assert checkpoint.load_newest(resumed, tmp_path, print) == {}
+    resumed.step(TRAIN, plan, "response", 1e-2)
+    pairs = list(zip(weights_of(resumed), weights_of(disturbed), strict=True))
+    resumed.destroy()
+    disturbed.destroy()
+    assert all(torch.equal(mine, other) for mine, other in pairs)
+
+
+def weights_of(engine: Engine) -> list[Tensor]:
+    parameters = list(engine.deepspeed.module.parameters())
+    with gathered(parameters):
+        return [parameter.detach().clone() for parameter in parameters]

@@ -3,6 +3,7 @@
 import resource
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -13,11 +14,15 @@ import torch
 from safetensors.torch import save_file
 
 from train_fn.checkpoint_files import complete_folders, find_problem, partial_folder
-from train_fn.checkpoint_writer import CheckpointWriter, Write
+from train_fn.checkpoint_writer import CheckpointWriter, Copy, Write
 
 
-def text(content: str) -> Write:
-    return lambda path: path.write_text(content)
+def text(content: str) -> Copy:
+    return copied(lambda path: path.write_text(content))
+
+
+def copied(write: Write) -> Copy:
+    return lambda: write
 
 
 def wait_for(writer: CheckpointWriter) -> None:
@@ -60,16 +65,54 @@ def test_a_checkpoint_is_complete_only_with_the_files_of_all_ranks(tmp_path: Pat
 
 
 def test_the_memory_behind_a_file_is_free_once_it_is_written(tmp_path: Path) -> None:
-    go_on = threading.Event()
-    files: dict[str, Write] = {"first": text(""), "second": lambda path: (go_on.wait(30), path.touch())}
+    go_on, state = threading.Event(), torch.zeros(10)
+    alive = weakref.ref(state)
+    first = copied(partial(torch.save, state))
+    files = {"first": first, "second": copied(lambda path: (go_on.wait(30), path.touch()))}
+    del first, state
     writer = CheckpointWriter(tmp_path, 0, 1)
     writer.start(7, files)
-    while files:
+    files.clear()
+    deadline = time.monotonic() + 30
+    while alive() is not None and time.monotonic() < deadline:
         time.sleep(0.01)
+    assert alive() is None
     assert not complete_folders(tmp_path), "the second is still being written"
     go_on.set()
     wait_for(writer)
     assert complete_folders(tmp_path)
+
+
+def test_the_state_may_change_once_all_of_it_is_copied_and_not_before(tmp_path: Path) -> None:
+    go_on, weights = threading.Event(), torch.zeros(10)
+
+    def slow() -> Write:
+        go_on.wait(30)
+        return partial(torch.save, weights.clone())
+
+    writer = CheckpointWriter(tmp_path, 0, 1)
+    assert writer.copied.is_set(), "nothing is being copied"
+    writer.start(7, {"progress.json": text("{}"), "weights.pt": slow})
+    assert not writer.copied.wait(0.1)
+    go_on.set()
+    assert writer.copied.wait(30)
+    weights += 1
+    wait_for(writer)
+    (folder,) = complete_folders(tmp_path)
+    assert torch.equal(torch.load(folder / "weights.pt"), torch.zeros(10))
+
+
+def test_training_goes_on_after_a_copy_that_failed(tmp_path: Path) -> None:
+    def fails() -> Write:
+        raise MemoryError("no room for a copy")
+
+    writer = CheckpointWriter(tmp_path, 0, 1)
+    writer.start(7, {"weights.pt": fails})
+    assert writer.copied.wait(30)
+    wait_for(writer)
+    with pytest.raises(MemoryError, match="no room"):
+        _ = writer.problem
+    assert not complete_folders(tmp_path)
 
 
 def test_what_is_given_up_is_never_complete_and_the_next_one_is(tmp_path: Path) -> None:
@@ -88,9 +131,9 @@ def test_what_is_given_up_is_never_complete_and_the_next_one_is(tmp_path: Path) 
 @pytest.mark.parametrize("writes", ["torch", "safetensors", "text"])
 def test_a_full_disk_is_one_line_and_leaves_nothing_that_counts(tmp_path: Path, writes: str) -> None:
     tensor = torch.zeros(100_000)
-    files: dict[str, dict[str, Write]] = {
-        "torch": {"state/weights.pt": partial(torch.save, {"weights": tensor})},
-        "safetensors": {"rng-0.safetensors": partial(save_file, {"cpu": tensor})},
+    files: dict[str, dict[str, Copy]] = {
+        "torch": {"state/weights.pt": copied(partial(torch.save, {"weights": tensor}))},
+        "safetensors": {"rng-0.safetensors": copied(partial(save_file, {"cpu": tensor}))},
         "text": {"progress.json": text("x" * 400_000)},
     }
     writer = CheckpointWriter(tmp_path, 0, 1)
@@ -106,7 +149,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_that_counts(tmp_path: Path, 
 
 def test_a_mistake_of_ours_keeps_its_traceback(tmp_path: Path) -> None:
     writer = CheckpointWriter(tmp_path, 0, 1)
-    writer.start(7, {"progress.json": lambda path: {}["missing"]})
+    writer.start(7, {"progress.json": copied(lambda path: {}["missing"])})
     wait_for(writer)
     with pytest.raises(KeyError, match="missing"):
         _ = writer.problem
