@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from tests.skips import skip
 
@@ -65,6 +65,7 @@ def watch(page: Page) -> Seen:
     page.on("console", note)
     page.on("pageerror", lambda error: seen.errors.append(str(error)))
     page.set_default_timeout(WAIT_MS)
+    expect.set_options(timeout=WAIT_MS)  # five seconds by itself, whatever the page's is
     return seen
 
 
