@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import pytest
 
 from tests import curves
+from tests.bench.doom_rules import turn
 from train_fn.curve import Curve
 from train_fn.doom import DoomConfig, Verdict, judge, say_tokens
 from train_fn.errors import InputError
@@ -26,12 +27,6 @@ def end_of(
         if verdict is not None:
             return step, verdict
     return None
-
-
-def turned(losses: list[float]) -> int:
-    """Return the number of evaluations before the first of those that are lost for good."""
-    sound = (k for k, loss in enumerate(losses, start=1) if math.isfinite(loss) and loss <= 1.3 * losses[0])
-    return max(sound, default=0)
 
 
 def fp16(steps: Iterable[tuple[float, bool]], loss: float = 3.0, max_tokens: int = 2000) -> Verdict | None:
@@ -75,9 +70,13 @@ def test_taskset_runs_that_learn_are_left_alone_and_exploding_ones_are_found(tas
     assert len(learned) > 50
     assert len(exploded) > 100
     assert sum(end_of(run) is not None for run in learned) <= 0.01 * len(learned)
-    delays = [end[0] - turned(run) if (end := end_of(run)) else math.inf for run in exploded]
-    assert all(map(math.isfinite, delays))
-    assert sum(delay <= 0.05 * 51 for delay in delays) >= 0.9 * len(delays)
+    delays = []
+    for run in exploded:
+        end = end_of(run)
+        assert end is not None
+        lost = turn(run, lambda loss, top=1.3 * run[0]: not loss <= top)
+        delays.append(end[0] / len(run) - lost)
+    assert sum(delay <= 0.05 for delay in delays) >= 0.9 * len(delays)
 
 
 def test_a_sound_fp16_run_is_left_alone() -> None:
