@@ -83,8 +83,10 @@ def prepare_environment(address: str = "") -> None:
     if not address:
         # On Linux Ray binds to the host's address unless it is told that this machine joins no cluster.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-        # A slot is half a dozen processes; Ray would start two at a time here, and warn about the others.
+        # A slot of several ranks is half a dozen processes; Ray would start two at a time, and warn.
         os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "16")
+        # It would also start one per CPU that none of ours can use: they bring an environment of their own.
+        os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
         # Nobody announces the end of this machine to a Ray of our own; the watcher is one process a slot.
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
         # A worker group is over when Ray Train next looks, and the search is when its last group is.

@@ -159,13 +159,17 @@ class Mailbox:
                 return Hang(tuple(one.beat for one in self._ranks.values()), self._assignment.workspace)
         return None
 
-    async def lost(self, deaths: Mapping[int, str]) -> None:
+    async def lost(self, deaths: Mapping[int, str]) -> bool:
         """Decide about the trial of a worker group that is over.
 
         Args:
             deaths: What Ray says of the ranks that ended with an error.
+
+        Returns:
+            Whether the group had taken up a trial.
         """
         async with self._changed:
+            taken = self._taken
             if self._taken and not self._over:
                 assert self._assignment is not None
                 if self._departure is not None:
@@ -185,6 +189,7 @@ class Mailbox:
             self._spoke.clear()
             self._ranks.clear()
             self._changed.notify_all()
+            return taken
 
     async def fail(self, reason: str) -> None:
         """End the trial as failed: the worker group is gone for good."""

@@ -10,6 +10,7 @@ from search.plan_text import print_plan
 from search.remote import is_dashboard, run_remotely
 from spaces.space import check_space
 from train_fn.command import run_command
+from train_fn.loading import loading
 from train_fn.working_copy import local_storage
 
 
@@ -41,8 +42,9 @@ def main() -> int:
         print_plan(plan)
         refuse(plan)
         return 0
-    prepare_environment(address)
-    from search.session import run_session
+    with loading():
+        prepare_environment(address)
+        from search.session import run_session
 
     storage = local_storage(args.storage)
     return run_session(experiment, storage, address, args.fresh, args.allow_code_change)

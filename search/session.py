@@ -147,6 +147,7 @@ def _run(
                 slots=plan.most_slots,
                 capacity=_capacity(plan),
                 needed_gib=_needed_here(plan, storage, address),
+                local=not address,
                 store="" if place is None else place.address,
             )
             state = _search(experiment, inputs, ledger, tracker, carrier, instance)

@@ -3,13 +3,12 @@
 Starting a process group, importing the libraries and loading data and weights takes tens of seconds;
 training a small trial takes two. So the worker group is started once per slot and trials are handed to it.
 
-The actor of a slot, its mailbox and the controller that Ray Train puts beside whoever starts it run on the
-command's machine and take no CPU; only ranks run elsewhere, so a machine that is lost takes only ranks with
-it. They are started where there is room again, and take the trial up from its last checkpoint.
+The actor of a slot, its mailbox and the controller that Ray Train may put beside it (`search.groups`) run on
+the command's machine and take no CPU; only ranks run elsewhere, so a machine that is lost takes only ranks
+with it. They are started where there is room again, and take the trial up from its last checkpoint.
 """
 
 import itertools
-import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -17,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray import train, tune
+from ray import tune
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search.faults import Retry
+from search.groups import GroupSettings, run_group
 from search.mailbox import Mailbox
 from search.processes import end_group, machine_gone
-from spaces.experiment import ResourcesConfig
 from spaces.space import apply
 from train_fn.assignment import Assignment, Refusal
 from train_fn.config import TrainConfig
@@ -31,7 +30,7 @@ from train_fn.report import Evaluation, Outcome, Report
 
 _CLOSE_TIMEOUT_S = 10.0
 MAX_GROUPS = 10
-"""Worker groups of one slot whose controller died; Ray Train replaces ranks without counting."""
+"""Worker groups in a row that ended by themselves: their controller died, or they took up no trial."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +38,10 @@ class SlotSettings:
     """What every trial of a search shares."""
 
     base: TrainConfig
-    resources: ResourcesConfig
+    group: GroupSettings
     prepared: str
     trials_folder: str
     cache: str
-    ray_folder: str
     store: str = ""
     """Address that the folders are a working copy of; empty for folders that all nodes share."""
 
@@ -51,26 +49,6 @@ class SlotSettings:
 def workspace_of(trials_folder: Path, number: int) -> Path:
     """Return the folder of a trial."""
     return trials_folder / f"{number:04d}"
-
-
-def train_in_slot(loop_config: dict[str, Any]) -> None:
-    """Enter the worker process; its libraries are imported there, not in the slot actor."""
-    # DeepSpeed's autotuner, which we never start, imports MLflow where it can: a second of every start.
-    sys.modules.setdefault("mlflow", None)  # type: ignore[arg-type]
-    from train_fn.worker import work
-
-    work(loop_config)
-
-
-class _TellLosses(train.UserCallback):  # type: ignore[misc]
-    """Tell the mailbox that the worker group is over, and why. Runs where Ray Train controls the group."""
-
-    def __init__(self, mailbox: Any) -> None:
-        self._mailbox = mailbox
-
-    def after_exception(self, run_context: object, worker_exceptions: dict[int, Exception]) -> None:
-        """Pass on what Ray says of the ranks that ended with an error."""
-        self._mailbox.lost.remote({rank: str(error) for rank, error in worker_exceptions.items()})
 
 
 class Slot(tune.Trainable):  # type: ignore[misc]
@@ -84,9 +62,9 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         actor = ray.remote(num_cpus=0, scheduling_strategy=here)(Mailbox)
         self._mailbox = actor.remote(machine_gone)
-        self._submit(config)
         self._group = threading.Thread(target=self._run_workers, name="worker-group", daemon=True)
-        self._group.start()
+        self._group.start()  # before anything that waits for the mailbox: both start at once
+        self._submit(config)
         threading.Thread(target=self._end_hanging_groups, name="hang-watchdog", daemon=True).start()
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -147,41 +125,17 @@ class Slot(tune.Trainable):  # type: ignore[misc]
             end_group(hang)
 
     def _run_workers(self) -> None:
-        """Keep a worker group running while there are trials; Ray Train itself replaces ranks that died."""
-        ended = 0
+        """Keep a worker group running while there are trials."""
+        ended, slot = 0, ray.get_runtime_context().get_actor_id()[:12]
         for number in itertools.count():
             try:
-                self._trainer(number).fit()
+                run_group(self._settings.group, f"slot-{slot}-{number}", self._mailbox)
             except Exception as error:  # noqa: BLE001 - the thread's end must be seen by the slot, whatever ended it
                 told, ended = f"the worker group of the slot ended: {error}", ended + 1
                 if ended == MAX_GROUPS:
                     ray.get(self._mailbox.fail.remote(f"{told}, for the {MAX_GROUPS}th time"))
                     ended = 0
+            else:
+                ended = 0
             if not ray.get(self._mailbox.awaits_group.remote()):
                 return
-
-    def _trainer(self, number: int) -> Any:
-        from ray.train.torch import TorchConfig, TorchTrainer  # imports torch, which the driver does without
-
-        resources = self._settings.resources
-        per_worker = {"CPU": resources.cpus_per_rank}
-        if resources.gpus_per_rank:
-            per_worker["GPU"] = resources.gpus_per_rank
-        return TorchTrainer(
-            train_in_slot,
-            train_loop_config={"mailbox": self._mailbox},
-            torch_config=TorchConfig(backend="nccl" if resources.gpus_per_rank else "gloo"),
-            scaling_config=train.ScalingConfig(
-                num_workers=resources.ranks_per_slot,
-                use_gpu=resources.gpus_per_rank > 0,
-                resources_per_worker=per_worker,
-                accelerator_type=resources.accelerator or None,
-                placement_strategy="PACK" if resources.span_nodes else "STRICT_PACK",
-            ),
-            run_config=train.RunConfig(
-                name=f"slot-{ray.get_runtime_context().get_actor_id()[:12]}-{number}",
-                storage_path=self._settings.ray_folder,
-                failure_config=train.FailureConfig(max_failures=-1, max_preemption_failures=-1),
-                callbacks=[_TellLosses(self._mailbox)],
-            ),
-        )

@@ -13,6 +13,7 @@ from search.capacity import Capacity
 from search.code_version import CodeVersion
 from search.confirming import missing, wanted
 from search.events import Decided, Ended, Event, Reported, SearchEnded, SearchStarted
+from search.groups import GroupSettings
 from search.halving import Decision, Halving, rung_tokens
 from search.ledger import FILE_NAME, Ledger, read_events
 from search.recorder import Listener, Recorder, TuneRecorder, hear, tell
@@ -56,6 +57,8 @@ class SearchInputs:
     """How many of them there are now."""
     needed_gib: float
     """Room on the disk before a trial starts."""
+    local: bool
+    """Whether the search has a Ray of its own, on this machine alone."""
     store: str = ""
     """Address that the storage folder is a working copy of; empty for a folder that all nodes share."""
 
@@ -143,11 +146,10 @@ def _fit(
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(inputs.slots)
     settings = SlotSettings(
         base=experiment.base,
-        resources=experiment.resources,
+        group=GroupSettings(experiment.resources, str(inputs.folder / "ray"), inputs.local),
         prepared=str(inputs.prepared),
         trials_folder=str(inputs.folder / TRIALS),
         cache=str(inputs.cache),
-        ray_folder=str(inputs.folder / "ray"),
         store=inputs.store,
     )
     tuner = tune.Tuner(

@@ -3,18 +3,20 @@
 import os
 import random
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import psutil
 
-SIGNALS: Mapping[str, tuple[str, int]] = {
-    "rank": ("RayTrainWorker", signal.SIGKILL),
-    "hang": ("RayTrainWorker", signal.SIGSTOP),
-    "slot": ("ray::ResourceTrainable", signal.SIGKILL),
-    "controller": ("TrainController", signal.SIGKILL),
-    "ray": ("raylet", signal.SIGKILL),
+RANK = ("RayTrainWorker", "LoneRank")
+"""Parts of what a training process calls itself: one of several ranks, or the only one."""
+SIGNALS: Mapping[str, tuple[tuple[str, ...], int]] = {
+    "rank": (RANK, signal.SIGKILL),
+    "hang": (RANK, signal.SIGSTOP),
+    "slot": (("ray::ResourceTrainable",), signal.SIGKILL),
+    "controller": (("TrainController",), signal.SIGKILL),
+    "ray": (("raylet",), signal.SIGKILL),
 }
-"""Fault -> a part of the process's name, and what it is sent."""
+"""Fault -> parts of the process's name, and what it is sent."""
 ENDS_THE_COMMAND = ("driver", "ray")
 WEIGHTS: Mapping[str, float] = {
     "rank": 6, "hang": 1, "slot": 2, "controller": 2, "driver": 1, "ray": 0.5, "tracking": 3,
@@ -38,12 +40,22 @@ def inject(kind: str, command: psutil.Process, dice: random.Random) -> bool:
     if kind == "driver":
         os.kill(command.pid, signal.SIGKILL)
         return True
-    name, number = SIGNALS[kind]
-    victims = [process for process in below(command) if name in title(process)]
+    names, number = SIGNALS[kind]
+    victims = named(command, names)
     if not victims:
         return False
     os.kill(dice.choice(victims).pid, number)
     return True
+
+
+def ranks(command: psutil.Process) -> list[psutil.Process]:
+    """List the training processes of a search."""
+    return named(command, RANK)
+
+
+def named(command: psutil.Process, names: Collection[str]) -> list[psutil.Process]:
+    """List the processes below one that call themselves any of these."""
+    return [process for process in below(command) if any(name in title(process) for name in names)]
 
 
 def below(command: psutil.Process) -> list[psutil.Process]:

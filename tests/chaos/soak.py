@@ -39,7 +39,6 @@ TRACKER_AWAY_S = 3.0
 SETTINGS = (
     "data.clean.near_duplicates=false",
     "budget.trials=1000",
-    "resources.slots=2",
     "sampler.kind=random",
     "run.max_tokens=40000",
     "run.window_tokens=1000",
@@ -63,10 +62,17 @@ class Tally:
 
 
 class Soak:
-    """A search that is kept running, and what happens to it."""
+    """A search that is kept running, and what happens to it.
 
-    def __init__(self, folder: Path, seed: int) -> None:
-        self.settings = (*SETTINGS, f"data.sources={write_dialogues(folder / 'mine.jsonl')}")
+    Args:
+        folder: For all it writes.
+        seed: Of the plan of faults.
+        ranks: Per slot: with 1 there are two slots without controllers, with 2 one slot with one.
+    """
+
+    def __init__(self, folder: Path, seed: int, ranks: int = 1) -> None:
+        group = (f"resources.slots={2 // ranks}", f"resources.ranks_per_slot={ranks}")
+        self.settings = (*SETTINGS, *group, f"data.sources={write_dialogues(folder / 'mine.jsonl')}")
         self.storage, self.seed = folder / "runs", seed
         self.ledger = self.storage / "exp4" / "events.jsonl"
         self.dice, self.next_fault = random.Random(seed), plan(seed)
@@ -166,10 +172,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--ranks", type=int, choices=(1, 2), default=1, help="per slot; default: 1")
     args = parser.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        tally = Soak(folder, args.seed).run(args.minutes, folder)
+        tally = Soak(folder, args.seed, args.ranks).run(args.minutes, folder)
     for kind, number in sorted(tally.faults.items()):
         print(f"{kind:<12}{number:>5} faults")
     print(f"{tally.commands} commands, {tally.trials} trials ended, {tally.failed_trials} of them as failed")

@@ -13,28 +13,17 @@ import pytest
 
 from search.events import Reported, Retried
 from search.ledger import read_events
+from tests.chaos.faults import ranks
 from tests.integration.commands import REPOSITORY, command
-
-
-def training_processes(of: psutil.Process) -> list[psutil.Process]:
-    """The processes of the worker group: Ray names them after what they run."""
-    return [process for process in of.children(recursive=True) if _is_rank(process)]
-
-
-def _is_rank(process: psutil.Process) -> bool:
-    try:
-        return "RayTrainWorker" in " ".join(process.cmdline()[:1])
-    except psutil.NoSuchProcess:  # it ends just now
-        return False
 
 
 @pytest.mark.slow  # two groups of two ranks on two cores
 @pytest.mark.chaos
 def test_a_stopped_rank_is_noticed_written_down_and_replaced(own_dialogues: Path, tmp_path: Path) -> None:
     settings = (f"data.sources={own_dialogues}", "data.clean.near_duplicates=false", "budget.trials=1")
-    ranks = ("resources.slots=1", "resources.ranks_per_slot=2", "run.hang_timeout_s=10")
+    group = ("resources.slots=1", "resources.ranks_per_slot=2", "run.hang_timeout_s=10")
     process = subprocess.Popen(
-        command(tmp_path, *settings, *ranks, "run.max_tokens=40000"),
+        command(tmp_path, *settings, *group, "run.max_tokens=40000"),
         cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     events, trial = tmp_path / "exp4" / "events.jsonl", tmp_path / "exp4" / "trials" / "0000"
@@ -43,7 +32,7 @@ def test_a_stopped_rank_is_noticed_written_down_and_replaced(own_dialogues: Path
         assert time.time() < deadline
         assert process.poll() is None, process.stdout.read() if process.stdout else ""
         time.sleep(0.1)
-    victim, other = training_processes(psutil.Process(process.pid))
+    victim, other = ranks(psutil.Process(process.pid))
     os.kill(victim.pid, signal.SIGSTOP)
     psutil.wait_procs([victim, other], timeout=100)
     output, _ = process.communicate(timeout=300)

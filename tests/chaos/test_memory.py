@@ -17,7 +17,7 @@ import pytest
 
 from search.events import Event, Reported, Retried
 from search.ledger import read_events
-from tests.chaos.test_hang import training_processes
+from tests.chaos.faults import ranks
 from tests.integration.commands import REPOSITORY, command, run
 from tests.unit.search.sent import Sent
 
@@ -86,7 +86,7 @@ class Search:
             time.sleep(0.02)
 
     def limit_ranks(self, size: int) -> None:
-        for rank in training_processes(psutil.Process(self.process.pid)):
+        for rank in ranks(psutil.Process(self.process.pid)):
             with suppress(ProcessLookupError):
                 limit(rank.pid, size)
 
@@ -120,7 +120,7 @@ def test_a_full_memory_halves_the_micro_batch_and_changes_no_step(
 
     with Search(tmp_path / "parts", *settings, "budget.trials=3") as search:
         search.wait_for("Reported", 2)
-        (rank,) = training_processes(psutil.Process(search.process.pid))
+        (rank,) = ranks(psutil.Process(search.process.pid))
         least, most = range_in_use(rank.pid, lambda: search.has("Reported", 5))
         assert most - least > 50 * MIB, "the micro-batch is what needs the memory"
         limit(rank.pid, least + (most - least) * 3 // 4)

@@ -18,12 +18,11 @@ from tests.integration.commands import REPOSITORY, command
 def test_a_controller_that_dies_while_ranks_start_takes_no_cpu_with_it(
     own_dialogues: Path, tmp_path: Path
 ) -> None:
-    all_cpus = (
-        f"resources.cpus_per_rank={os.cpu_count()}"  # a second group has room only in place of the first
-    )
+    # A second group has room only in place of the first.
+    whole_machine = ("resources.ranks_per_slot=2", f"resources.cpus_per_rank={(os.cpu_count() or 2) // 2}")
     settings = (f"data.sources={own_dialogues}", "data.clean.near_duplicates=false", "budget.trials=1")
     process = subprocess.Popen(
-        command(tmp_path, *settings, "resources.slots=1", all_cpus),
+        command(tmp_path, *settings, "resources.slots=1", *whole_machine),
         cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     kill_controller_when_ranks_start(psutil.Process(process.pid))

@@ -11,15 +11,8 @@ import pytest
 
 from search.events import Ended, Reported, Retried, TrialStarted
 from search.ledger import read_events
+from tests.chaos.faults import ranks
 from tests.integration.commands import REPOSITORY, command
-
-
-def training_process(of: psutil.Process) -> psutil.Process | None:
-    """The process of the worker group: Ray names it after what it runs."""
-    for process in of.children(recursive=True):
-        if "RayTrainWorker" in " ".join(process.cmdline()[:1]):
-            return process
-    return None
 
 
 @pytest.mark.slow
@@ -36,8 +29,7 @@ def test_a_killed_rank_is_replaced_and_no_figure_doubled(own_dialogues: Path, tm
         assert time.time() < deadline
         assert process.poll() is None, process.stdout.read() if process.stdout else ""
         time.sleep(0.1)
-    victim = training_process(psutil.Process(process.pid))
-    assert victim is not None
+    (victim,) = ranks(psutil.Process(process.pid))
     victim.kill()
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output

@@ -174,7 +174,7 @@ def test_fifteen_lost_machines_in_a_row_do_not_fail_a_trial() -> None:
         for _ in range(15):
             await box.join()
             assert handed_out(await box.next_trial(0.01)) == assignment(1)
-            await box.lost({0: "The actor died because its node has died."})
+            assert await box.lost({0: "The actor died because its node has died."})
             retry = await box.take()
             assert isinstance(retry, Retry)
             causes.append(retry.cause)
@@ -259,7 +259,7 @@ def test_a_rank_that_hangs_before_it_asked_for_the_trial_is_found_and_no_fault_o
         box._ranks[0] = replace(box._ranks[0], alive=box._ranks[0].alive - 1000)
         await box.submit(assignment(1))
         hang = await box.hang()
-        await box.lost({0: "killed"})
+        assert not await box.lost({0: "killed"})
         await box.join()
         assert await box.next_trial(0.01) == assignment(1)
         assert not box._messages
