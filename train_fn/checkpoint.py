@@ -28,7 +28,7 @@ from deepspeed.runtime.zero.config import ZeroStageEnum
 from deepspeed.utils.tensor_fragment import fragment_address
 from safetensors.torch import load_file, save_file
 from torch import Tensor, distributed
-from torch.utils._pytree import tree_map, tree_map_only
+from torch.utils._pytree import tree_map
 
 from train_fn.checkpoint_files import complete_folders, find_problem, remove_partial, tokens_of
 from train_fn.checkpoint_writer import Copy, Write
@@ -54,16 +54,11 @@ class _Held(TorchCheckpointEngine):  # type: ignore[misc]
         """Leave the disk alone."""
 
     def save(self, state_dict: Any, path: str) -> None:
-        self.files[str(Path(path))] = partial(_copied, tree_map(_held, state_dict))
+        self.files[str(Path(path))] = partial(_copied, state_dict)
 
     def load(self, path: str, map_location: Any = None) -> Any:
         with torch.serialization.safe_globals(SAFE_CLASSES):
             return torch.load(path, map_location=map_location, weights_only=True)
-
-
-def _held(leaf: Any) -> Any:
-    """Return what stays of a leaf of the state: a tensor changes in the next update, all else at any time."""
-    return leaf.detach() if isinstance(leaf, Tensor) else copy.deepcopy(leaf)
 
 
 def _copied(state: Any) -> Write:
@@ -71,23 +66,26 @@ def _copied(state: Any) -> Write:
 
 
 def _on_host(state: Any) -> Any:
-    """Copy the tensors of a state to host memory; what is shared stays shared."""
+    """Copy a state, its tensors to host memory; a tensor that is shared stays shared."""
     copies: dict[tuple[object, ...], Tensor] = {}
 
-    def copied(tensor: Tensor) -> Tensor:
-        same = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype, tensor.device)
+    def copied(leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor):
+            return copy.deepcopy(leaf)
+        same = (leaf.data_ptr(), leaf.shape, leaf.stride(), leaf.dtype, leaf.device)
         if same not in copies:
-            copies[same] = tensor.to("cpu", copy=True)
+            copies[same] = leaf.detach().to("cpu", copy=True)
         return copies[same]
 
-    return tree_map_only(Tensor, copied, state)
+    return tree_map(copied, state)
 
 
 def state_files(engine: Engine, progress: dict[str, Any]) -> dict[str, Copy]:
     """Note what a checkpoint of the trial holds now. Every rank must call it.
 
-    Nothing large is copied here. Weights and moments must stay as they are until that has been done; all else
-    may change.
+    Nothing of the engine's is copied here: it must take no update until that has been done. Forward and
+    backward passes change nothing of what is kept (the state of the random numbers, which they do change, is
+    copied at once).
 
     Args:
         engine: Of the trial.

@@ -190,7 +190,7 @@ class Curve:
         """Return for how many `(steps, tokens)` the smoothed loss (EMA 0.9) has now stayed above `level`.
 
         Rounded down to blocks, each of which holds at most a 64th of the curve; the tokens count from the
-        first such step to the last.
+        first such step to the last. A spike that has come back is none, however long it holds the EMA up.
         """
         return self.history.sustained_above(level)
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
+from statistics import median_low
 
 from train_fn.trend import NO_TREND, Trend, trend
 
@@ -59,9 +60,12 @@ class History:
         """Return for how long the smoothed loss has now stayed above `level`, in whole blocks.
 
         Returns:
-            `(steps, tokens)` from the first step above to the last; `(0, 0)` when the last block touches it.
+            `(steps, tokens)` from the first step above to the last; `(0, 0)` when the last block touches it,
+            or when a spike alone holds the smoothed loss up: half of the blocks since are below again.
         """
         above = list(takewhile(lambda block: block.lowest_level > level, reversed(self.blocks)))
+        if above and median_low([block.loss for block in above]) <= level:
+            return 0, 0
         return _steps(above), above[0].last_tokens - above[-1].first_tokens if above else 0
 
     def losses_above(self, level: float) -> tuple[int, int]:

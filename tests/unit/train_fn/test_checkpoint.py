@@ -1,6 +1,7 @@
 """Checkpoints of a trial: taken at window borders, checked when they are read, and without code in them."""
 
 import dataclasses
+import io
 import json
 import threading
 import time
@@ -202,13 +203,13 @@ def test_code_hidden_in_a_checkpoint_does_not_run(tmp_path: Path, stage: int) ->
     assert not (tmp_path / "ran").exists()
 
 
-def test_what_is_held_is_the_state_of_that_moment_and_what_is_shared_stays_shared(tmp_path: Path) -> None:
+def test_what_was_copied_changes_no_more_and_what_is_shared_stays_shared(tmp_path: Path) -> None:
     tied, group = torch.ones(2, 3), {"lr": 1.0}
     state = {"embed": tied, "nested": [{"head": tied.detach(), "rows": tied[:1]}, (torch.zeros(1),)]}
     held = _Held()
     held.save(state | {"groups": [group]}, "state.pt")
-    group["lr"] = 2.0
     write = held.files["state.pt"]()
+    group["lr"] = 2.0
     tied.zero_()
     write(tmp_path / "state.pt")
     copied = torch.load(tmp_path / "state.pt")
@@ -228,8 +229,12 @@ def test_an_update_waits_until_the_state_before_it_is_copied(
 ) -> None:
     go_on, on_host = threading.Event(), checkpoint._on_host
 
+    at_once, later = [], []
+
     def slow(state: Any) -> Any:
+        at_once.append(serialized(on_host(state)))
         go_on.wait(30)
+        later.append(serialized(on_host(state)))
         return on_host(state)
 
     monkeypatch.setattr(checkpoint, "_on_host", slow)
@@ -244,12 +249,20 @@ def test_an_update_waits_until_the_state_before_it_is_copied(
     disturbed.step(TRAIN, plan, "response", 1e-2)
     assert disturbed.waited_s > 0, "forward and backward do not wait, the update does"
     wait_for(writer)
+    assert at_once
+    assert at_once == later, "forward and backward passes change nothing of what is kept"
     assert checkpoint.load_newest(resumed, tmp_path, print) == {}
     resumed.step(TRAIN, plan, "response", 1e-2)
     pairs = list(zip(weights_of(resumed), weights_of(disturbed), strict=True))
     resumed.destroy()
     disturbed.destroy()
     assert all(torch.equal(mine, other) for mine, other in pairs)
+
+
+def serialized(state: Any) -> bytes:
+    file = io.BytesIO()
+    torch.save(state, file)
+    return file.getvalue()
 
 
 def weights_of(engine: Engine) -> list[Tensor]:
