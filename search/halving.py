@@ -1,11 +1,12 @@
 """Asynchronous successive halving on tokens seen (Li et al. 2020, arXiv:1810.05934), stop-type.
 
-A trial that arrives at a rung goes on if it is among the best 1 in eta of all that have arrived there so far;
-the first to arrive goes on always, for lack of a peer. Nothing is paused and nobody waits, as in Ray's and
-Syne Tune's ASHA. Four things differ: the rungs stand closer together than 1 in eta would have them, so a
-trial is judged often and each time mildly; at each rung it is judged again at those behind it, where more
-have arrived since; trials are compared in pairs, on the same held-out examples, so the noise of a comparison
-is known; and a trial behind by no more than that noise stays, within a budget of such extra survivors.
+A trial that arrives at a rung goes on if it is among the best 1 in eta of all that have arrived there so far,
+rounded up: with an eta of 2 the first of one, the first of two, two of three. Nothing is paused and nobody
+waits, as in Ray's and Syne Tune's ASHA. Four things differ: the rungs stand closer together than 1 in eta
+would have them, so a trial is judged often and each time mildly; at each rung it is judged again at those
+behind it, where more have arrived since; trials are compared in pairs, on the same held-out examples, so the
+noise of a comparison is known; and a trial behind by no more than that noise stays, within a budget of such
+extra survivors.
 """
 
 import math
@@ -199,8 +200,8 @@ class Halving:
         return last_in.nll, *paired_difference(evaluation, last_in)
 
     def _last_in(self, at: _Rung, peers: int) -> Evaluation:
-        """Return the evaluation at the cutoff: the last that is among the best 1 in eta."""
-        return at.arrivals[at.order[max(1, peers // self.config.eta) - 1][2]]
+        """Return the evaluation at the cutoff: the last that is among the best 1 in eta, rounded up."""
+        return at.arrivals[at.order[math.ceil(peers / self.config.eta) - 1][2]]
 
     def _verdict(
         self, value: float, cutoff: float, difference: float, error: float, peers: int, extra: int

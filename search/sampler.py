@@ -1,11 +1,8 @@
-"""Which Optuna sampler proposes a trial, and what it is told of the others."""
+"""Which Optuna sampler proposes a trial."""
 
 import math
 import warnings
 from collections.abc import Callable, Container, Mapping, Sequence
-from copy import copy
-from itertools import pairwise
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -15,11 +12,10 @@ from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from search.even import even_point
+from search.told import tell_gp, tell_tpe
 from spaces.experiment import SamplerConfig
 from train_fn.errors import InputError
 
-DOOMED = ("diverged", "overflowing")
-"""The status of a trial that is told as worse than all others."""
 GOOD_SHARE, MOST_GOOD = 0.2, 25
 """Of the trials TPE takes this share for good ones, at most so many (Optuna's own limit)."""
 MODEL_ALONE = 40
@@ -106,86 +102,6 @@ class _Told(BaseSampler):
     ) -> Any:
         """Return a value that a known good point leaves open."""
         return even_point({param_name: param_distribution}, self._config.seed, trial.number)[param_name]
-
-
-def tell_tpe(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Return the trials as TPE is to see them: those that run by what they have reached, the doomed worst.
-
-    Optuna takes a running trial for a bad one. With halving the promising ones run for the longest, so it
-    would learn of them last. As a stopped one it is compared by its rung and its NLL there. TPE
-    (`optuna.samplers._tpe.sampler._split_trials`) puts every finished trial before every stopped one, however
-    bad its value; of the stopped ones the further they came, then by their value, and those without a value
-    come last. So the worst there is has stopped without one.
-    """
-    told = []
-    for one in trials:
-        if _is_doomed(one):
-            told.append(_changed(one, TrialState.PRUNED, intermediate_values={}))
-        elif one.state == TrialState.RUNNING and one.intermediate_values:
-            told.append(_changed(one, TrialState.PRUNED))
-        else:
-            told.append(one)
-    return told
-
-
-def tell_gp(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Return the trials as a Gaussian process is to see them: each with what it would end with.
-
-    Optuna's reads finished trials alone, few of a search with halving, and would go back to the cliff again
-    and again. A loss far above the others would hide their differences, so the worst half is told as at most
-    three times as far from the best as the median, and the doomed as just there. Of a trial that runs and has
-    said nothing the process knows where it is.
-    """
-    ends = forecasts([one for one in trials if not _is_doomed(one)])
-    worst = _limit(list(ends.values()))
-    told = []
-    for one in trials:
-        if _is_doomed(one):
-            told.append(_changed(one, TrialState.COMPLETE, value=worst))
-        elif one.number in ends:
-            told.append(_changed(one, TrialState.COMPLETE, value=min(ends[one.number], worst)))
-        elif one.state == TrialState.RUNNING:
-            told.append(one)
-    return told
-
-
-def forecasts(trials: Sequence[FrozenTrial]) -> dict[int, float]:
-    """Return the NLL that each trial ended with, or would: its last, and from there the median change of
-    those that went on, from each rung to the next.
-
-    Returns:
-        By number; none of trials without an evaluation.
-    """
-    known = {one.number: one.intermediate_values for one in trials if one.intermediate_values}
-    steps = sorted({step for values in known.values() for step in values})
-    changes = []
-    for here, there in pairwise(steps):
-        both = [values for values in known.values() if here in values and there in values]
-        changes.append(median(values[there] - values[here] for values in both) if both else 0.0)
-    ends = {n: values[last := max(values)] + sum(changes[steps.index(last) :]) for n, values in known.items()}
-    for one in trials:
-        if one.state == TrialState.COMPLETE and one.value is not None:
-            ends[one.number] = one.value
-    return ends
-
-
-def _limit(ends: Sequence[float]) -> float:
-    if not ends:
-        return 1.0  # all are doomed: told as equal
-    best, middle = min(ends), median(ends)
-    return middle + 2 * (middle - best) + 1e-3
-
-
-def _is_doomed(trial: FrozenTrial) -> bool:
-    return trial.user_attrs.get("status") in DOOMED
-
-
-def _changed(trial: FrozenTrial, state: TrialState, **fields: object) -> FrozenTrial:
-    changed = copy(trial)
-    changed.state = state
-    for name, value in fields.items():
-        setattr(changed, name, value)
-    return changed
 
 
 class _Study(optuna.Study):

@@ -11,11 +11,14 @@ from spaces.experiment import (
     HalvingConfig,
     Profile,
     ResourcesConfig,
+    SamplerConfig,
 )
 from train_fn.config import DataConfig, EngineConfig, ModelConfig, OptimConfig, RunConfig, TrainConfig
 
 BATCH_SIZES = (4, 8, 16, 32, 64, 128, 256)
 SCHEDULES = ("constant", "linear", "cosine")
+SAMPLER = SamplerConfig(kind="gp")
+"""The Gaussian process: it needs fewer tokens than TPE in searches of this size (docs/quality.md)."""
 
 
 def experiment(profile: Profile) -> Experiment:
@@ -49,6 +52,7 @@ def _cluster() -> Experiment:
         ),
         budget=BudgetConfig(trials=48),
         halving=HalvingConfig(first_rung_tokens=1_000_000),
+        sampler=SAMPLER,
         resources=ResourcesConfig(ranks_per_slot=4, cpus_per_rank=4, gpus_per_rank=1),
     )
 
@@ -74,4 +78,5 @@ def _laptop() -> Experiment:
         known_good=({"optim.lr": 1e-3, "optim.effective_batch_size": 16},),
         budget=BudgetConfig(trials=16),
         halving=HalvingConfig(first_rung_tokens=20_000),
+        sampler=SAMPLER,
     )

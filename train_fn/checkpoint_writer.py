@@ -14,6 +14,7 @@ import os
 import shutil
 import threading
 import time
+from _thread import start_new_thread
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -44,7 +45,8 @@ class CheckpointWriter:
 
     def __init__(self, workspace: Path, rank: int, ranks: int) -> None:
         self._workspace, self._rank, self._ranks = workspace, rank, ranks
-        self._thread: threading.Thread | None = None
+        self._over = threading.Event()
+        self._over.set()
         self._discarded = threading.Event()
         self.copied = threading.Event()
         """Set while no state is being copied: weights and moments may change."""
@@ -63,16 +65,15 @@ class CheckpointWriter:
                 stay as it is until `copied` is set.
         """
         assert not self.busy, "at most one checkpoint is being written"
-        self._discarded.clear()
-        self.copied.clear()
-        name = f"checkpoint-{tokens_seen}"
-        self._thread = threading.Thread(target=self._run, args=(tokens_seen, files), name=name, daemon=True)
-        self._thread.start()
+        for state in (self._discarded, self.copied, self._over):
+            state.clear()
+        # `Thread.start` waits until the thread runs, and that one then keeps the interpreter's lock.
+        start_new_thread(self._run, (tokens_seen, files))
 
     @property
     def busy(self) -> bool:
         """Whether this rank still writes; rank 0 until the checkpoint is complete."""
-        return self._thread is not None and self._thread.is_alive()
+        return not self._over.is_set()
 
     @property
     def problem(self) -> str | None:
@@ -88,8 +89,7 @@ class CheckpointWriter:
     def discard(self) -> None:
         """Give up what is being written and wait until nothing is written any more."""
         self._discarded.set()
-        if self._thread is not None:
-            self._thread.join()
+        self._over.wait()
 
     def _run(self, tokens_seen: int, files: dict[str, Copy]) -> None:
         began = time.monotonic()
@@ -101,7 +101,9 @@ class CheckpointWriter:
             self._problem = _told(self._workspace, tokens_seen, error)
         except Exception as error:  # noqa: BLE001 - the trial must see the thread's end, whatever ended it
             self._bug = error
-        self.write_s = time.monotonic() - began
+        finally:
+            self.write_s = time.monotonic() - began
+            self._over.set()
 
     def _copies(self, files: dict[str, Copy]) -> dict[str, Write]:
         try:

@@ -73,7 +73,9 @@ def test_nearly_every_diverging_trial_is_called_diverged_early() -> None:
 
 
 @pytest.mark.parametrize("slots", [1, 4])
-def test_halving_loses_the_best_trial_at_most_at_the_stated_rate_and_costs_half(slots: int) -> None:
+def test_halving_loses_the_best_trial_at_most_at_the_stated_rate_and_costs_little_over_half(
+    slots: int,
+) -> None:
     lost, spent, full, searches = 0, 0, 0, 60
     for seed in range(searches):
         halved = random_search(16, seed, slots)
@@ -82,7 +84,7 @@ def test_halving_loses_the_best_trial_at_most_at_the_stated_rate_and_costs_half(
         lost += (halved.best.eval_nll or 0) > (whole.best.eval_nll or 0) * 1.01
         spent, full = spent + halved.tokens_spent, full + whole.tokens_spent
     assert lost <= STATED_LOSS * searches, "more than 1% worse than without halving"
-    assert spent <= 0.5 * full
+    assert spent <= 0.55 * full
 
 
 def test_the_noise_band_saves_trials_that_noise_would_have_stopped() -> None:

@@ -11,6 +11,7 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from search.halving import Decision, Halving
 from search.stalled import Peers, StallRule
 from search.study import Study
+from spaces import exp4
 from spaces.experiment import BudgetConfig, Experiment, HalvingConfig, SamplerConfig
 from tests.bench.search_quality.race import WORST, MakeMethod, Params, Task
 from train_fn.config import RunConfig, TrainConfig
@@ -27,12 +28,12 @@ FIRST_RUNG = 0.04
 
 @dataclass(frozen=True)
 class Settings:
-    """What an ablation may switch off; the search's own defaults otherwise."""
+    """What an ablation may switch off; otherwise the sampler of exp4, and the search's own defaults."""
 
     halving: HalvingConfig = field(default_factory=HalvingConfig)
     """Its first rung is put at `first_rung` of a trial."""
     first_rung: float = FIRST_RUNG
-    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    sampler: SamplerConfig = exp4.SAMPLER
     doom: bool = True
     """Whether a trial is ended for its own curve alone, or for a loss that is not finite."""
     stalled: bool = True

@@ -48,10 +48,10 @@ def test_rungs(first: int, spacing: float, most: int, rungs: tuple[int, ...]) ->
     assert rung_tokens(HalvingConfig(spacing=spacing, first_rung_tokens=first), most) == rungs
 
 
-def test_plain_halving_keeps_the_best_third_of_the_arrivals_so_far() -> None:
+def test_plain_halving_keeps_the_best_third_of_the_arrivals_so_far_rounded_up() -> None:
     decisions = run(halving(noise_band=0), [3.0, 2.0, 2.5, 1.9, 1.8, 1.85, 2.2])
     assert [d.keep for d in decisions] == [True, True, False, True, True, True, False]
-    assert [d.cutoff for d in decisions] == [None, 3.0, 2.0, 2.0, 1.9, 1.9, 1.85]
+    assert [d.cutoff for d in decisions] == [None, 3.0, 2.0, 2.5, 2.0, 1.9, 1.9]
     assert [d.peers for d in decisions] == [1, 2, 3, 4, 5, 6, 7]
 
 
@@ -136,8 +136,8 @@ def test_the_first_to_arrive_is_judged_again_when_others_have_come() -> None:
     decision = rungs.decide(0, 300, evaluation(2.9))
     assert decision is not None
     assert (decision.keep, decision.rung, decision.judged_rung, decision.peers) == (False, 1, 0, 4)
-    assert (decision.value, decision.cutoff) == (2.9, 1.9)
-    assert decision.paired_difference == pytest.approx(1.1), "that of rung 0"
+    assert (decision.value, decision.cutoff) == (2.9, 2.0)
+    assert decision.paired_difference == pytest.approx(1.0), "that of rung 0"
     assert "of 4 arrivals at rung 0 by now, its eval NLL 3.0000 there misses the cutoff" in decision.reason
     assert rungs.stopped(0)
     best = rungs.decide(3, 300, evaluation(1.8))

@@ -9,8 +9,8 @@ from optuna.samplers._tpe.sampler import _split_trials
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from search.sampler import tell_gp, tell_tpe
 from search.study import JOURNAL, MAX_ATTEMPTS, Study
+from search.told import tell_gp, tell_tpe
 from spaces.experiment import BudgetConfig, Experiment, HalvingConfig, SamplerConfig
 from train_fn.config import RunConfig, TrainConfig
 from train_fn.errors import InputError

@@ -72,6 +72,7 @@ def test_the_memory_behind_a_file_is_free_once_it_is_written(tmp_path: Path) -> 
     del first, state
     writer = CheckpointWriter(tmp_path, 0, 1)
     writer.start(7, files)
+    assert writer.copied.wait(30)
     files.clear()
     deadline = time.monotonic() + 30
     while alive() is not None and time.monotonic() < deadline:

@@ -1,0 +1,53 @@
+from collections.abc import Mapping
+from itertools import pairwise
+
+import pytest
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from search.told import MIN_PAIRS, MOST_TOLD, forecasts, tell_gp
+
+
+def trial(
+    number: int, known: Mapping[int, float], state: TrialState = TrialState.PRUNED, value: float | None = None
+) -> FrozenTrial:
+    made = create_trial(state=state, value=value, intermediate_values=dict(known))
+    made.number = number
+    return made
+
+
+def test_a_few_trials_tell_by_how_much_a_loss_falls() -> None:
+    went_on = [trial(k, {100: 4.0 + k, 300: 3.0 + 2 * k}) for k in range(MIN_PAIRS - 1)]
+    assert forecasts([*went_on, trial(99, {100: 20.0})])[99] == pytest.approx(20.0 - 1.0 + 3), "the median"
+
+
+def test_more_trials_tell_how_curves_fan_out() -> None:
+    went_on = [trial(k, {100: 4.0 + k, 300: 3.0 + 2 * k}) for k in range(MIN_PAIRS)]
+    assert forecasts([*went_on, trial(99, {100: 20.0})])[99] == pytest.approx(3.0 + 2 * 16)
+
+
+def test_where_a_rung_says_nothing_of_the_next_all_are_told_the_same() -> None:
+    went_on = [trial(k, {100: 4.0 + k, 300: 3.0}) for k in range(MIN_PAIRS)]
+    ends = forecasts([*went_on, trial(98, {100: 2.0}), trial(99, {100: 20.0})])
+    assert ends[98] == ends[99]
+    equal = [trial(k, {100: 4.0, 300: 3.0 + k}) for k in range(MIN_PAIRS)]
+    assert forecasts([*equal, trial(99, {100: 5.0})])[99] == pytest.approx(5.0 + (MIN_PAIRS - 1) / 2 - 1)
+
+
+def test_a_forecast_goes_on_from_rung_to_rung_and_a_finished_trial_needs_none() -> None:
+    went_on = [trial(k, {100: 4.0 + k, 300: 3.0 + k, 900: 1.0 + k}) for k in range(MIN_PAIRS)]
+    finished = trial(98, {100: 9.0, 300: 9.0}, TrialState.COMPLETE, value=7.0)
+    ends = forecasts([*went_on, finished, trial(99, {100: 20.0})])
+    assert ends[99] == pytest.approx(17.0)
+    assert ends[98] == 7.0
+
+
+def test_of_many_trials_the_gaussian_process_is_told_the_best_some_others_and_those_that_run() -> None:
+    many = [trial(k, {100: 2.0 + k}) for k in range(3 * MOST_TOLD)]
+    runs = trial(3 * MOST_TOLD, {}, TrialState.RUNNING)
+    told = [one.number for one in tell_gp([*reversed(many), runs])]
+    assert len(told) == MOST_TOLD + 1
+    assert set(range(MOST_TOLD // 2)) < set(told)
+    assert runs.number in told
+    others = sorted(number for number in told if MOST_TOLD // 2 <= number < runs.number)
+    steps = {after - before for before, after in pairwise(others)}
+    assert steps == {5}, "from all the rest alike"
