@@ -173,7 +173,8 @@ def _what(plan: Plan) -> Iterator[tuple[str, str]]:
 
 def _trials(plan: Plan) -> Iterator[tuple[str, str]]:
     experiment, resources, sampler = plan.experiment, plan.experiment.resources, plan.experiment.sampler
-    yield "trials", f"{experiment.budget.trials:,}, proposed by {sampler.kind} with seed {sampler.seed}"
+    by = {"tpe": "TPE", "gp": "a Gaussian process", "random": "chance"}[sampler.kind]
+    yield "trials", f"{experiment.budget.trials:,}, proposed by {by} with seed {sampler.seed}"
     if experiment.known_good:
         yield "known good, first", "; ".join(params_text(point) for point in experiment.known_good)
     per_rank = _count(resources.cpus_per_rank, "CPU")
