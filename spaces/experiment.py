@@ -80,8 +80,8 @@ class SamplerConfig:
     """How Optuna proposes the next trial."""
 
     kind: Literal["tpe", "gp", "random"] = "tpe"
-    """Optuna's multivariate TPE, which knows no limit of trials; its Gaussian process, which needs fewer tokens in
-    searches of some hundred trials and a fifth of a second for a proposal (docs/quality.md); or random values."""
+    """Optuna's multivariate TPE, which knows no limit of trials; its Gaussian process, which takes a fifth of
+    a second for a proposal and needs fewer tokens in searches of some hundred trials; or random values."""
     startup_trials: int = 8
     """Trials that fill the space evenly before the model of the sampler is used; known good points count."""
     seed: int = 0
