@@ -28,7 +28,7 @@ FIRST_RUNG = 0.04
 
 @dataclass(frozen=True)
 class Settings:
-    """What an ablation may switch off; otherwise the sampler of exp4, and the search's own defaults."""
+    """What an ablation may switch off; otherwise exp4's sampler on a cluster, and the search's defaults."""
 
     halving: HalvingConfig = field(default_factory=HalvingConfig)
     """Its first rung is put at `first_rung` of a trial."""
