@@ -67,7 +67,7 @@ def tell_gp(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 
 
 def _few(told: list[FrozenTrial]) -> list[FrozenTrial]:
-    """Return the best half of `MOST_TOLD` trials, and every so-manieth of the others."""
+    """Return the best half of `MOST_TOLD` trials, and as many spread evenly over the others."""
     if len(told) <= MOST_TOLD:
         return told
     half = MOST_TOLD // 2

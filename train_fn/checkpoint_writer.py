@@ -68,7 +68,12 @@ class CheckpointWriter:
         for state in (self._discarded, self.copied, self._over):
             state.clear()
         # `Thread.start` waits until the thread runs, and that one then keeps the interpreter's lock.
-        start_new_thread(self._run, (tokens_seen, files))
+        try:
+            start_new_thread(self._run, (tokens_seen, files))
+        except RuntimeError:  # the system has no room for a thread: nobody may wait for this one
+            self.copied.set()
+            self._over.set()
+            raise
 
     @property
     def busy(self) -> bool:

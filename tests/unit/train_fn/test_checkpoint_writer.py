@@ -155,3 +155,18 @@ def test_a_mistake_of_ours_keeps_its_traceback(tmp_path: Path) -> None:
     with pytest.raises(KeyError, match="missing"):
         _ = writer.problem
     assert not complete_folders(tmp_path)
+
+
+def test_nobody_waits_for_a_thread_that_could_not_be_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("train_fn.checkpoint_writer.start_new_thread", refuse)
+    writer = CheckpointWriter(tmp_path, 0, 1)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        writer.start(7, {"progress.json": text("{}")})
+    assert writer.copied.is_set()
+    writer.discard()
+    assert not writer.busy
