@@ -90,12 +90,13 @@ class _Told(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Return the values of a trial."""
-        others = study.get_trials(deepcopy=False, states=_TOLD)
-        told = self._tell([one for one in others if one.number != trial.number])
-        known = sum(one.state != TrialState.RUNNING for one in told)
-        if known < self._config.startup_trials or (trial.number >= MODEL_ALONE and trial.number % 2):
-            return dict(even_point(self._space, self._config.seed, trial.number))
-        return self._sampler.sample_relative(_Study(study, told), trial, search_space)
+        if trial.number < MODEL_ALONE or trial.number % 2 == 0:
+            others = study.get_trials(deepcopy=False, states=_TOLD)
+            told = self._tell([one for one in others if one.number != trial.number])
+            known = sum(one.state != TrialState.RUNNING for one in told)
+            if known >= self._config.startup_trials:
+                return self._sampler.sample_relative(_Study(study, told), trial, search_space)
+        return dict(even_point(self._space, self._config.seed, trial.number))
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution

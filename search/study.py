@@ -83,8 +83,8 @@ class Study:
         The sampler's random numbers depend on the seed and the trial's number alone: a search that was
         interrupted proposes what an uninterrupted one would have.
         """
-        waiting = self._trials(TrialState.WAITING)
-        number = waiting[0].number if waiting else len(self._study.get_trials(deepcopy=False))
+        known = self._trials()
+        number = next((t.number for t in known if t.state == TrialState.WAITING), len(known))
         self._study.sampler = self._sampler(number)
         trial = self._study.ask()
         assert trial.number == number, (trial.number, number)
@@ -97,7 +97,7 @@ class Study:
         It is a trial like the others, so its number never collides with one that comes later, and a sampler
         that sees the same values twice with two results is told the truth.
         """
-        again = self._study.get_trials(deepcopy=False)[confirms]
+        again = self._trial(confirms)
         frozen = create_trial(
             state=TrialState.RUNNING,
             params=again.params,
@@ -105,12 +105,12 @@ class Study:
             user_attrs={_CONFIRMS: confirms, _SEED: seed},
         )
         self._study.add_trial(frozen)  # at once, values and all: nothing to finish after a crash
-        added = self._study.get_trials(deepcopy=False)[-1]
+        added = self._trials()[-1]
         return added.number, self._params(added)
 
     def repeat_of(self, number: int) -> tuple[int, int] | None:
         """Return which trial a trial runs again, and its seed; None for a trial of its own."""
-        attrs = self._study.get_trials(deepcopy=False)[number].user_attrs
+        attrs = self._trial(number).user_attrs
         return (attrs[_CONFIRMS], attrs[_SEED]) if _CONFIRMS in attrs else None
 
     def is_repeated(self, confirms: int, seed: int) -> bool:
@@ -133,7 +133,7 @@ class Study:
             number: Of the trial.
             intermediate: Tokens seen -> eval NLL, of each evaluation.
         """
-        frozen = self._study.get_trials(deepcopy=False)[number]
+        frozen = self._trial(number)
         if not frozen.state.is_finished():
             self._report(Trial(self._study, frozen._trial_id), frozen, intermediate)
 
@@ -150,8 +150,7 @@ class Study:
                 command.
             intermediate: Tokens seen -> eval NLL, of each evaluation.
         """
-        frozen = self._study.get_trials(deepcopy=False)[outcome.trial]
-        assert frozen.number == outcome.trial
+        frozen = self._trial(outcome.trial)
         if frozen.state.is_finished() or outcome.status == "cancelled":
             return
         trial = Trial(self._study, frozen._trial_id)
@@ -224,6 +223,13 @@ class Study:
 
     def _params(self, trial: FrozenTrial) -> dict[str, ParamValue]:
         return {path: trial.params[path] for path in self._experiment.space}
+
+    def _trial(self, number: int) -> FrozenTrial:
+        """Return one trial without a look at all the others, which `get_trials` takes."""
+        storage = self._study._storage
+        return storage.get_trial(
+            storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
+        )
 
     def _trials(self, *states: TrialState) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False, states=states or None)

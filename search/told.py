@@ -14,8 +14,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 DOOMED = ("diverged", "overflowing")
 """The status of a trial that is told as worse than all others."""
-MOST_TOLD = 200
-"""A Gaussian process is told of so many trials: its time grows with their cube."""
+MOST_TOLD_TPE, MOST_TOLD_GP = 1_000, 200
+"""So many trials a sampler is told of at most: TPE's time grows with them, that of a Gaussian process with
+their cube."""
 MIN_PAIRS, MOST_PAIRS = 8, 200
 """Trials at two rungs before a line is laid through them, and how many of the latest it is laid through."""
 STEEPEST = 3.0
@@ -30,16 +31,21 @@ def tell_tpe(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     (`optuna.samplers._tpe.sampler._split_trials`) puts every finished trial before every stopped one, however
     bad its value; of the stopped ones the further they came, then by their value, and those without a value
     come last. So the worst there is has stopped without one.
+
+    Returns:
+        Of many trials the best, as many others from all the rest, and those that run and have said nothing;
+        in their order.
     """
-    told = []
+    told: list[FrozenTrial] = []
+    silent: list[FrozenTrial] = []
     for one in trials:
         if _is_doomed(one):
             told.append(_changed(one, TrialState.PRUNED, intermediate_values={}))
         elif one.state == TrialState.RUNNING and one.intermediate_values:
             told.append(_changed(one, TrialState.PRUNED))
         else:
-            told.append(one)
-    return told
+            (silent if one.state == TrialState.RUNNING else told).append(one)
+    return sorted(_few(told, MOST_TOLD_TPE) + silent, key=lambda one: one.number)
 
 
 def tell_gp(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
@@ -63,17 +69,27 @@ def tell_gp(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
             told.append(_changed(one, TrialState.COMPLETE, value=min(ends[one.number], worst)))
         elif one.state == TrialState.RUNNING:
             silent.append(one)
-    return _few(told) + silent
+    return _few(told, MOST_TOLD_GP) + silent
 
 
-def _few(told: list[FrozenTrial]) -> list[FrozenTrial]:
-    """Return the best half of `MOST_TOLD` trials, and as many spread evenly over the others."""
-    if len(told) <= MOST_TOLD:
+def _few(told: list[FrozenTrial], most: int) -> list[FrozenTrial]:
+    """Return the best half of so many trials, and as many spread evenly over the others."""
+    if len(told) <= most:
         return told
-    half = MOST_TOLD // 2
-    told = sorted(told, key=lambda one: (one.value, one.number))
+    half = most // 2
+    told = sorted(told, key=_place)
     others = told[half:]
     return told[:half] + [others[k * len(others) // half] for k in range(half)]
+
+
+def _place(one: FrozenTrial) -> tuple[float, ...]:
+    """Return what trials are sorted by, the best first, as TPE sorts them."""
+    if one.state == TrialState.COMPLETE and one.value is not None:
+        return 0, one.value, one.number
+    if not one.intermediate_values:
+        return 2, one.number
+    last = max(one.intermediate_values)
+    return 1, -last, one.intermediate_values[last], one.number
 
 
 def forecasts(trials: Sequence[FrozenTrial]) -> dict[int, float]:

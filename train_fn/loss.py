@@ -8,18 +8,21 @@ from transformers import PreTrainedModel
 
 from train_fn.attention import pack_layout
 from train_fn.batches import MicroBatch
+from train_fn.loss_rows import cut_last_layer, reading
 
 
 class PackedLoss(nn.Module):  # type: ignore[misc]
     """A causal language model that answers with the losses of a packed row.
 
     Args:
-        model: The language model; its attention is `packed`.
+        model: The language model; its attention is `packed`. Its last layer is cut to what the loss reads, in
+            forward passes of this module alone.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.model = model
+        cut_last_layer(model)
 
     def forward(
         self,
@@ -46,9 +49,10 @@ class PackedLoss(nn.Module):  # type: ignore[misc]
             A scalar, or shape [K]; fp32, nats.
         """
         backbone = getattr(self.model, self.model.base_model_prefix)
-        hidden = backbone(
-            input_ids=tokens, position_ids=positions, attention_mask=layout, use_cache=False
-        ).last_hidden_state
+        with reading(loss_positions, tokens.shape[1]):
+            hidden = backbone(
+                input_ids=tokens, position_ids=positions, attention_mask=layout, use_cache=False
+            ).last_hidden_state
         states = hidden[0].index_select(0, loss_positions)
         nll = token_nll(states, targets, self.model.get_output_embeddings(), softcap(self.model), head_chunks)
         return nll if weights is None else (nll * weights).sum()

@@ -20,6 +20,7 @@ from train_fn.attention import PACKED, register
 from train_fn.bundled_path import bundled_folder
 from train_fn.config import LoraConfig, ModelConfig, TrainConfig, check
 from train_fn.errors import InputError
+from train_fn.loss_rows import read_again
 from train_fn.model_files import is_hub_id
 
 ARCHITECTURES = (
@@ -166,7 +167,7 @@ def fresh_model(
     if config.model.lora.rank > 0:
         model = adapt(model, config.model.lora).get_base_model()
     if config.model.activation_checkpointing:
-        model.activation_checkpointing_enable({"use_reentrant": False})
+        model.activation_checkpointing_enable({"use_reentrant": False, "context_fn": read_again})
     return model
 
 

@@ -4,7 +4,7 @@ from itertools import pairwise
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.told import MIN_PAIRS, MOST_TOLD, forecasts, tell_gp
+from search.told import MIN_PAIRS, MOST_TOLD_GP, MOST_TOLD_TPE, forecasts, tell_gp, tell_tpe
 
 
 def trial(
@@ -42,12 +42,24 @@ def test_a_forecast_goes_on_from_rung_to_rung_and_a_finished_trial_needs_none() 
 
 
 def test_of_many_trials_the_gaussian_process_is_told_the_best_some_others_and_those_that_run() -> None:
-    many = [trial(k, {100: 2.0 + k}) for k in range(3 * MOST_TOLD)]
-    runs = trial(3 * MOST_TOLD, {}, TrialState.RUNNING)
+    many = [trial(k, {100: 2.0 + k}) for k in range(3 * MOST_TOLD_GP)]
+    runs = trial(3 * MOST_TOLD_GP, {}, TrialState.RUNNING)
     told = [one.number for one in tell_gp([*reversed(many), runs])]
-    assert len(told) == MOST_TOLD + 1
-    assert set(range(MOST_TOLD // 2)) < set(told)
+    assert len(told) == MOST_TOLD_GP + 1
+    assert set(range(MOST_TOLD_GP // 2)) < set(told)
     assert runs.number in told
-    others = sorted(number for number in told if MOST_TOLD // 2 <= number < runs.number)
+    others = sorted(number for number in told if MOST_TOLD_GP // 2 <= number < runs.number)
     steps = {after - before for before, after in pairwise(others)}
     assert steps == {5}, "from all the rest alike"
+
+
+def test_of_many_trials_tpe_is_told_the_best_as_it_sorts_them() -> None:
+    finished = [trial(k, {}, TrialState.COMPLETE, value=9.0 + k) for k in range(3)]
+    far = [trial(k, {100: 1.0, 300: 8.0 - k / 1e4}) for k in range(3, MOST_TOLD_TPE // 2)]
+    near = [trial(k, {100: 1.0 + k}) for k in range(MOST_TOLD_TPE // 2, 2 * MOST_TOLD_TPE)]
+    runs = trial(2 * MOST_TOLD_TPE, {}, TrialState.RUNNING)
+    told = [one.number for one in tell_tpe([*finished, *far, *near, runs])]
+    assert len(told) == MOST_TOLD_TPE + 1
+    assert told == sorted(told), "the order of its kernels"
+    assert set(range(MOST_TOLD_TPE // 2)) < set(told)
+    assert runs.number in told
