@@ -212,7 +212,7 @@ def _row(name: str, trial: TrialState, max_tokens: int) -> tuple[str, ...]:
     return (
         trial_id(name, trial.trial),
         f"{tokens_text(trial.tokens_seen)}/{tokens_text(max_tokens)}",
-        "" if trial.rung is None else str(trial.rung),
+        "" if trial.decision is None else str(trial.decision.rung),
         "" if trial.eval_nll is None else f"{trial.eval_nll:.4f}",
         f"{trial.tokens_per_s:.0f}" if trial.tokens_per_s else "",
         f"{sparkline(trial.curve)} {trial.curve[-1]:.3f}" if trial.curve else "starting",

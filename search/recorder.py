@@ -169,10 +169,10 @@ class TuneRecorder(tune.Callback):  # type: ignore[misc]
 
     def end_halved(self) -> None:
         """End the trials whose last decision stopped them and that a crash kept from being told."""
-        last = {decision.trial: decision for decision in self._recorder.state.decisions}
-        for number, decision in sorted(last.items()):
-            if not decision.keep and self._recorder.state.trials[number].status in ("running", "cancelled"):
-                self._end(self._outcome(number, "halved", decision.reason))
+        for number, trial in sorted(self._recorder.state.trials.items()):
+            last = trial.decision
+            if last is not None and not last.keep and trial.status in ("running", "cancelled"):
+                self._end(self._outcome(number, "halved", last.reason))
 
     def cancel_running(self) -> None:
         """End what still runs as cancelled; the next command takes these trials up again."""

@@ -20,7 +20,6 @@ from search.events import (
     TrialStarted,
     WeightsRemoved,
 )
-from search.halving import Decision
 from search.trial_state import TrialState, TrialStatus, begun, ended, is_sound, rank, reported
 from spaces.words import gib_text
 from train_fn.errors import InputError
@@ -37,7 +36,6 @@ class SearchState:
     """The trials that run another one again, in the order of their first start."""
     leader: int | None = None
     """The best of the others by their own last eval NLL (`search.trial_state.rank`)."""
-    decisions: tuple[Decision, ...] = ()
     status: str = ""
     """Empty before the first command, then `running`, `finished`, `interrupted` or `failed`."""
     profile: str = ""
@@ -114,8 +112,7 @@ def apply(state: SearchState, event: Event) -> SearchState:
         case Reported():
             return _with(now, reported(now.trials[event.report.trial], event))
         case Decided():
-            trial = replace(now.trials[event.decision.trial], rung=event.decision.rung)
-            return _with(replace(now, decisions=(*now.decisions, event.decision)), trial)
+            return _with(now, replace(now.trials[event.decision.trial], decision=event.decision))
         case Ended():
             return _with(now, ended(now.trials[event.outcome.trial], event))
         case WeightsRemoved():

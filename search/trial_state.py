@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from search.events import Ended, Reported, Retried
+from search.halving import Decision
 from spaces.experiment import ParamValue
 from train_fn.report import Evaluation, Outcome, Status
 from train_fn.times import Times, closed
@@ -52,8 +53,8 @@ class TrialState:
     evals: tuple[EvalPoint, ...] = ()
     curve: tuple[float, ...] = ()
     """Smoothed loss (EMA 0.9) at the end of the last `CURVE_WINDOWS` windows."""
-    rung: int | None = None
-    """The last rung the trial was judged at."""
+    decision: Decision | None = None
+    """The newest at a rung."""
     trend: str = ""
     tokens_per_s: float = 0.0
     train_s: float = 0.0

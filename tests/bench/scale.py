@@ -152,11 +152,12 @@ def _advance(
     last = tokens >= MAX_TOKENS
     due = last or any(tokens - WINDOW_TOKENS < rung <= tokens for rung in scheduler._halving.rungs)
     report = _report(trial, tokens, due)
-    before = len(callback._recorder.state.decisions)
+    number = int(trial.config["trial"])
+    before = callback._recorder.state.trials[number].decision
     verdict, seconds = _timed(lambda: scheduler.on_trial_result(None, trial, {"report": report}))
     _, more = _timed(lambda: callback.on_trial_result(0, [], trial, {"report": report}))
     stopped = verdict == "STOP"
-    if len(callback._recorder.state.decisions) > before and not stopped:
+    if callback._recorder.state.trials[number].decision is not before and not stopped:
         cost.decision_s += seconds + more
         cost.decisions += 1
     elif stopped:

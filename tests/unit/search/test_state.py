@@ -46,8 +46,7 @@ def test_the_small_search_folds_to_what_happened() -> None:
     assert first.last_eval == evaluation(2.9)
     assert first.curve == (3.0, 3.0, 3.0, 3.0)
     assert (first.steps, first.overflow_steps, first.checkpoint) == (40, 1, "trials/0000")
-    assert state.trials[2].rung == 1
-    assert state.decisions == (decision(2, 2.4, keep=False),)
+    assert state.trials[2].decision == decision(2, 2.4, keep=False)
     assert state.trials[3].reason == "the loss rose tenfold"
 
 
