@@ -15,7 +15,7 @@ last row come in the same step, the examples of that step are left out from then
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -25,6 +25,8 @@ from train_fn.departure import Departure
 
 MAX_ATTEMPTS = 3
 """Attempts in a row that get no further; then the trial has failed."""
+MAX_GROUPS = 10
+"""Worker groups in a row that ended before they took up a trial; then that one has failed."""
 MAX_SKIPPED_STEPS = 8
 """Steps that a trial leaves out at most: data with more faults than that wants cleaning."""
 
@@ -106,6 +108,18 @@ def departure_told(departure: Departure, checkpoint_tokens: int | None) -> str:
         clock = time.strftime("at %H:%M", time.localtime(departure.deadline))
     kept = "no checkpoint yet" if checkpoint_tokens is None else f"checkpoint at {checkpoint_tokens:,} tokens"
     return f"machine to be taken away {clock}; {kept}"
+
+
+def died_early(deaths: Mapping[int, str]) -> str:
+    """Say why a worker group ended before it took up a trial; empty where its machine was lost.
+
+    Args:
+        deaths: What Ray says of the ranks that ended with an error, by rank.
+    """
+    if not deaths or any(cause_of_loss(text, False) == "lost" for text in deaths.values()):
+        return ""
+    lines = deaths[min(deaths)].strip().splitlines() or ["a rank died"]
+    return lines[-1 if "Traceback" in deaths[min(deaths)] else 0].strip()
 
 
 def explaining(faults: Sequence[Fault]) -> Fault:

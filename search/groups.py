@@ -31,13 +31,15 @@ class GroupSettings:
 def run_group(settings: GroupSettings, name: str, mailbox: Any) -> None:
     """Start the ranks of a slot and wait until they were sent home, or a lone one died.
 
+    The mailbox is told why ranks ended.
+
     Args:
         settings: Of the search.
         name: Of the group, unlike that of any other.
-        mailbox: Handle of the slot's mailbox actor; it is told why ranks ended.
+        mailbox: Handle of the slot's mailbox actor.
 
     Raises:
-        Exception: What ended the group, unless the mailbox was told.
+        Exception: What ended Ray Train's controller.
     """
     if settings.local and settings.resources.ranks_per_slot == 1:
         _run_alone(settings.resources, mailbox)
@@ -82,9 +84,7 @@ def _run_alone(resources: ResourcesConfig, mailbox: Any) -> None:
         ray.get(rank.train.remote({"mailbox": mailbox}, _backend(resources)))
     except (RayActorError, RayTaskError) as error:
         ray.kill(rank)
-        took_a_trial = ray.get(mailbox.lost.remote({0: str(error)}))
-        if not took_a_trial:
-            raise error.cause if isinstance(error, RayTaskError) else error from None
+        ray.get(mailbox.lost.remote({0: str(error)}))
 
 
 class _TellLosses(train.UserCallback):  # type: ignore[misc]

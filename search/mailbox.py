@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Literal
 
 from search.faults import (
+    MAX_GROUPS,
     Cause,
     Fault,
     Retry,
     cause_of_loss,
     departure_told,
+    died_early,
     explaining,
     fault_of,
     gave_up,
@@ -57,6 +59,8 @@ class Mailbox:
         """What ended each attempt at the trial so far."""
         self._taken = False
         """Whether the worker group has taken the trial up."""
+        self._untaken = 0
+        """Worker groups in a row that ended without."""
         self._evidence: list[Fault] = []
         """What went wrong in the worker group; it gets no trial any more."""
         self._spoke: set[int] = set()
@@ -102,7 +106,7 @@ class Mailbox:
             if self._closed:
                 return "close"
             assert self._assignment is not None
-            self._taken, self._oom_kills = True, oom_kills()
+            self._taken, self._oom_kills, self._untaken = True, oom_kills(), 0
             return self._assignment
 
     async def report(self, ticket: int, message: Message) -> bool:
@@ -159,17 +163,15 @@ class Mailbox:
                 return Hang(tuple(one.beat for one in self._ranks.values()), self._assignment.workspace)
         return None
 
-    async def lost(self, deaths: Mapping[int, str]) -> bool:
+    async def lost(self, deaths: Mapping[int, str]) -> None:
         """Decide about the trial of a worker group that is over.
 
         Args:
             deaths: What Ray says of the ranks that ended with an error.
-
-        Returns:
-            Whether the group had taken up a trial.
         """
         async with self._changed:
-            taken = self._taken
+            if not self._taken and not self._over:
+                self._count_untaken(died_early(deaths))
             if self._taken and not self._over:
                 assert self._assignment is not None
                 if self._departure is not None:
@@ -189,7 +191,6 @@ class Mailbox:
             self._spoke.clear()
             self._ranks.clear()
             self._changed.notify_all()
-            return taken
 
     async def fail(self, reason: str) -> None:
         """End the trial as failed: the worker group is gone for good."""
@@ -225,6 +226,15 @@ class Mailbox:
         beats = [one.beat for one in self._ranks.values()]
         latest = max(beats, key=lambda beat: beat.steps, default=None)
         return Fault(cause, told, latest.steps if latest else 0, latest.place if latest else None)
+
+    def _count_untaken(self, why: str) -> None:
+        """Give up a trial for which no worker group comes: one after the other ends before it takes it up."""
+        self._untaken += bool(why)
+        if self._untaken == MAX_GROUPS:
+            assert self._assignment is not None
+            self._untaken = 0
+            told = f"the worker group of the slot ended: {why}, for the {MAX_GROUPS}th time"
+            self._end(_failed(self._assignment.trial, told))
 
     def _decide(self, fault: Fault) -> None:
         """Try the trial again or give it up."""

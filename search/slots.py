@@ -19,7 +19,7 @@ import ray
 from ray import tune
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from search.faults import Retry
+from search.faults import MAX_GROUPS, Retry
 from search.groups import GroupSettings, run_group
 from search.mailbox import Mailbox
 from search.processes import end_group, machine_gone
@@ -29,8 +29,6 @@ from train_fn.config import TrainConfig
 from train_fn.report import Evaluation, Outcome, Report
 
 _CLOSE_TIMEOUT_S = 10.0
-MAX_GROUPS = 10
-"""Worker groups in a row that ended by themselves: their controller died, or they took up no trial."""
 
 
 @dataclass(frozen=True)

@@ -60,13 +60,7 @@ def packed_attention(
     half = query.dtype in (torch.float16, torch.bfloat16)
     if query.is_cuda and half and softcap is None and dropout == 0:
         return _flash(query, key, value, starts, longest, scaling, sliding_window), None
-    bounds = starts.tolist()
-    sizes = [b - a for a, b in itertools.pairwise(bounds)]
-    outputs = [
-        _attend(q, k, v, dropout, scaling, sliding_window, softcap)
-        for q, k, v in zip(query.split(sizes, 2), key.split(sizes, 2), value.split(sizes, 2), strict=True)
-    ]
-    return torch.cat(outputs, dim=2).transpose(1, 2), None
+    return _one_by_one(query, key, value, starts, dropout, scaling, sliding_window, softcap), None
 
 
 def _flash(
@@ -93,6 +87,25 @@ def _flash(
         enable_gqa=key.shape[1] != query.shape[1],
     )
     return output[None]
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # a program for each number of examples and each of their lengths
+def _one_by_one(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    starts: Tensor,
+    dropout: float,
+    scaling: float | None,
+    sliding_window: int | None,
+    softcap: float | None,
+) -> Tensor:
+    sizes = [b - a for a, b in itertools.pairwise(starts.tolist())]
+    outputs = [
+        _attend(q, k, v, dropout, scaling, sliding_window, softcap)
+        for q, k, v in zip(query.split(sizes, 2), key.split(sizes, 2), value.split(sizes, 2), strict=True)
+    ]
+    return torch.cat(outputs, dim=2).transpose(1, 2)
 
 
 def _attend(

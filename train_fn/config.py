@@ -159,6 +159,10 @@ class EngineConfig:
     precision: Precision = "auto"
     zero_stage: int = 0
     offload_optimizer: bool = False
+    overlap_comm: bool = False
+    """Gradients are reduced while the backward pass goes on, on GPUs; ZeRO-3 always does so."""
+    compile: bool = False
+    """`torch.compile` for the layers: the first step of a slot takes a minute, all others less time."""
     max_tokens_per_micro_batch: int = 4096
     initial_scale_power: int = 16
     """fp16 starts with a loss scale of 2 to this power."""
@@ -169,6 +173,8 @@ class EngineConfig:
     def __post_init__(self) -> None:
         stage = self.zero_stage
         check(stage in (0, 1, 2, 3), "engine.zero_stage", stage, "must be 0, 1, 2 or 3", "set it to 1")
+        whole = not self.compile or stage < 3
+        check(whole, "engine.compile", True, "needs whole weights, and ZeRO-3 has none", "set it to false")
         tokens = self.max_tokens_per_micro_batch
         check(tokens >= 8, "engine.max_tokens_per_micro_batch", tokens, "must be at least 8", "try 4096")
         power = self.initial_scale_power

@@ -61,8 +61,9 @@ def deepspeed_config(config: TrainConfig, precision: Chosen, device: torch.devic
         "fused": True,
     }
     zero: dict[str, Any] = {"stage": stage}
-    if device.type == "cpu":
-        zero["overlap_comm"] = False  # needs streams
+    # It needs streams. ZeRO 1 and 2 do without unless asked: with other libraries' streams it has raced more
+    # than once (DeepSpeed issues 5545, 7188, 8061).
+    zero["overlap_comm"] = device.type == "cuda" and (stage == 3 or engine.overlap_comm)
     if stage > 0 and engine.offload_optimizer:
         zero["offload_optimizer"] = {"device": "cpu"}
         if device.type == "cuda":

@@ -19,6 +19,7 @@ from train_fn.departure import Departing, all_stay
 from train_fn.doom import Verdict, judge
 from train_fn.engine import Engine, LossScaleExhaustedError
 from train_fn.evaluate import evaluate
+from train_fn.layers import compile_layers
 from train_fn.loss import PackedLoss
 from train_fn.model import BaseModel, fresh_model
 from train_fn.precision import DTYPES, choose_precision, trial_device
@@ -80,13 +81,15 @@ def train(
     clock.at("weights")
     device = trial_device()
     clock.follow(device)
-    _join_group(device)
+    join_group(device)
     precision, reason = choose_precision(config.engine.precision, device)
     if distributed.get_rank() == 0:
         print(f"trial {trial}: {reason}", flush=True)
     torch.manual_seed(config.run.seed)  # the same adapters on all ranks ...
     module = PackedLoss(fresh_model(base, config, DTYPES[precision], device))
     torch.manual_seed(config.run.seed + distributed.get_rank())  # ... but not the same dropout
+    if config.engine.compile:
+        compile_layers(module.model, device)
     engine = Engine(module, config, precision, device, clock)
     del module
     saver = Saver(engine, workspace, config.run)
@@ -114,7 +117,8 @@ class _UnwantedError(Exception):
     """Nobody wants the trial any more."""
 
 
-def _join_group(device: torch.device) -> None:
+def join_group(device: torch.device) -> None:
+    """Make this process a group of its own, unless it belongs to one."""
     os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed refuses to start without it
     if not distributed.is_initialized():
         backend = "nccl" if device.type == "cuda" else "gloo"

@@ -14,6 +14,8 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from train_fn.layers import decoder_layers
+
 ROWWISE = ("q_proj", "o_proj", "out_proj", "dense", "mlp")
 """Parts of a layer that act on each position by itself, by the last part of their names in the architectures
 of `train_fn.model`: queries, the projection behind the attention, the MLP."""
@@ -32,9 +34,7 @@ _read: ContextVar[_Rows | None] = ContextVar("_read", default=None)
 
 def cut_last_layer(model: PreTrainedModel) -> None:
     """Let the last layer of `model` compute no more than `reading` asks for."""
-    backbone = getattr(model, model.base_model_prefix)
-    layers = backbone.h if hasattr(backbone, "h") else backbone.layers
-    for name, part in layers[-1].named_modules():
+    for name, part in decoder_layers(model)[-1].named_modules():
         if name.rpartition(".")[2] in ROWWISE:
             part.register_forward_pre_hook(_pick)
             part.register_forward_hook(_put_back)

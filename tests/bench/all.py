@@ -24,6 +24,7 @@ HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
 BENCHES = (
     "train_step",
     "engine_overhead",
+    "compiled",
     "sft_vs_uft",
     "prepare",
     "checkpoint",

@@ -96,7 +96,7 @@ def _start(target: Callable[..., None], ranks: int, *args: Any) -> list[Any]:
     return processes
 
 
-def _join_group(rank: int, ranks: int, port: int) -> None:
+def join_group(rank: int, ranks: int, port: int) -> None:
     torch.set_num_threads(1)
     os.environ |= {"LOCAL_RANK": str(rank), "RANK": str(rank), "WORLD_SIZE": str(ranks)}
     store = distributed.TCPStore("127.0.0.1", port, ranks, is_master=rank == 0)
@@ -113,7 +113,7 @@ def run_with_a_full_disk(folder: Path, ranks: int, changes: dict[str, Any]) -> l
 
 
 def _rank_on_a_full_disk(rank: int, ranks: int, port: int, folder: Path, changes: dict[str, Any]) -> None:
-    _join_group(rank, ranks, port)
+    join_group(rank, ranks, port)
     if rank == ranks - 1:
         resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, resource.RLIM_INFINITY))
     try:
@@ -126,7 +126,7 @@ def _rank_on_a_full_disk(rank: int, ranks: int, port: int, folder: Path, changes
 def _rank(
     rank: int, ranks: int, port: int, folder: Path, changes: dict[str, Any], attempt: int, kill_step: int
 ) -> None:
-    _join_group(rank, ranks, port)
+    join_group(rank, ranks, port)
     if kill_step and rank == ranks - 1:
         _kill_in_step(kill_step, folder / "workspace")
 

@@ -69,14 +69,16 @@ def rivals() -> dict[str, MakeMethod]:
 def ablations() -> dict[str, MakeMethod]:
     """Return our search with one part switched off each."""
     plain = Settings()
+    tpe = SamplerConfig(kind="tpe")
     wide = replace(plain.halving, noise_band=1.0, extra_survivors=0.25)
     return {
         "no noise band": ours(replace(plain, halving=replace(plain.halving, noise_band=0.0))),
         "a quarter in the band": ours(replace(plain, halving=wide)),
-        "plain TPE": ours(replace(plain, plain_tpe=True)),
-        "plain TPE, COMPLETE": ours(replace(plain, plain_tpe=True, told_complete=True)),
+        "plain sampler": ours(replace(plain, plain=True)),
+        "plain sampler, COMPLETE": ours(replace(plain, plain=True, told_complete=True)),
         "random proposals": ours(replace(plain, sampler=SamplerConfig(kind="random"))),
-        "TPE": ours(replace(plain, sampler=SamplerConfig(kind="tpe"))),
+        "TPE": ours(replace(plain, sampler=tpe)),
+        "plain TPE": ours(replace(plain, sampler=tpe, plain=True)),
         "no doom rules": ours(replace(plain, doom=False)),
         "no stalled rule": ours(replace(plain, stalled=False)),
         "no hindsight": ours(replace(plain, hindsight=False)),

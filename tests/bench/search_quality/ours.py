@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import optuna
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 
 from search.halving import Decision, Halving
 from search.stalled import Peers, StallRule
@@ -40,10 +40,10 @@ class Settings:
     """Whether a trial is ended that is stalled far above its peers."""
     hindsight: bool = True
     """Whether a trial is judged again at the rungs behind it."""
-    plain_tpe: bool = False
-    """Whether TPE is told how trials ended, and not what they would end with."""
+    plain: bool = False
+    """Whether Optuna's sampler is told how trials ended, and not what they would end with."""
     told_complete: bool = False
-    """Whether a halved trial is told as if it had run to its end; only plain TPE would notice."""
+    """Whether a halved trial is told as if it had run to its end; only a plain sampler would notice."""
 
 
 def ours(settings: Settings = Settings()) -> MakeMethod:
@@ -52,11 +52,13 @@ def ours(settings: Settings = Settings()) -> MakeMethod:
 
 
 class _PlainStudy(Study):
-    """Proposes by Optuna's TPE as it is, told of each trial when it has ended and how."""
+    """Proposes by Optuna's sampler as it is, told of each trial when it has ended and how."""
 
     def _sampler(self, number: int) -> BaseSampler:
         config = self._experiment.sampler
         seed = 1_000 * config.seed + number
+        if config.kind == "gp":
+            return GPSampler(n_startup_trials=config.startup_trials, seed=seed)
         return TPESampler(
             multivariate=True, constant_liar=True, n_startup_trials=config.startup_trials, seed=seed
         )
@@ -93,7 +95,7 @@ class _Ours:
             sampler=replace(settings.sampler, seed=seed),
         )
         study = optuna.create_study(direction="minimize", sampler=RandomSampler(seed=seed))
-        self._study = (_PlainStudy if settings.plain_tpe else Study)(plan, study)
+        self._study = (_PlainStudy if settings.plain else Study)(plan, study)
         self._halving = (Halving if settings.hindsight else _Once)(plan.halving, most)
         self._peers = Peers(StallRule(enabled=settings.stalled), most, UNIT_TOKENS)
         self._plan, self._task, self._settings = plan, task, settings

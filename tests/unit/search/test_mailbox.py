@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from search import mailbox
-from search.faults import MAX_ATTEMPTS, Retry
+from search.faults import MAX_ATTEMPTS, MAX_GROUPS, Retry
 from search.mailbox import Mailbox
 from search.watch import Hang
 from train_fn.assignment import Assignment, Failure
@@ -174,13 +174,40 @@ def test_fifteen_lost_machines_in_a_row_do_not_fail_a_trial() -> None:
         for _ in range(15):
             await box.join()
             assert handed_out(await box.next_trial(0.01)) == assignment(1)
-            assert await box.lost({0: "The actor died because its node has died."})
+            await box.lost({0: "The actor died because its node has died."})
             retry = await box.take()
             assert isinstance(retry, Retry)
             causes.append(retry.cause)
         return causes
 
     assert asyncio.run(story()) == ["lost"] * 15
+
+
+def test_a_trial_for_which_no_group_comes_up_fails_with_what_the_last_one_said() -> None:
+    broken = "Traceback (most recent call last):\n  ...\nImportError: libaio.so.1 is not there\n"
+
+    async def story() -> Outcome:
+        box = Mailbox()
+        await box.submit(assignment(1))
+        for _ in range(MAX_GROUPS - 1):
+            await box.lost({0: broken, 1: "The actor died unexpectedly."})
+            await box.lost({1: "The actor died because its node has died."})  # says nothing of the next one
+            await box.lost({})
+        assert await box.next_trial(0.01) == assignment(1)
+        await box.join()
+        assert isinstance(await box.take(), Retry)
+        for _ in range(MAX_GROUPS):  # anew: one had taken the trial up
+            assert not box._messages
+            await box.lost({0: broken})
+        message = await box.take()
+        assert isinstance(message, Outcome)
+        return message
+
+    failed = asyncio.run(story())
+    assert failed.status == "failed"
+    why = "ImportError: libaio.so.1 is not there"
+    assert failed.reason == f"the worker group of the slot ended: {why}, for the {MAX_GROUPS}th time"
+    assert not failed.final
 
 
 def test_an_announced_departure_is_told_with_its_time_and_the_checkpoint_whatever_else_broke(
@@ -259,7 +286,7 @@ def test_a_rank_that_hangs_before_it_asked_for_the_trial_is_found_and_no_fault_o
         box._ranks[0] = replace(box._ranks[0], alive=box._ranks[0].alive - 1000)
         await box.submit(assignment(1))
         hang = await box.hang()
-        assert not await box.lost({0: "killed"})
+        await box.lost({0: "killed"})
         await box.join()
         assert await box.next_trial(0.01) == assignment(1)
         assert not box._messages

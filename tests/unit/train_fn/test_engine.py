@@ -13,7 +13,7 @@ from tests.toys import toy_base, toy_prepared, toy_train_config
 from train_fn.batches import Examples, StepPlan, plan_step
 from train_fn.config import TrainConfig
 from train_fn.engine import Engine, LossScaleExhaustedError, deepspeed_config, effective_stage
-from train_fn.loop import _join_group
+from train_fn.loop import join_group
 from train_fn.loss import PackedLoss
 from train_fn.model import BaseModel, fresh_model
 from train_fn.precision import DTYPES, Chosen
@@ -23,7 +23,7 @@ TRAIN = toy_prepared().train
 
 
 def engine_of(config: TrainConfig, precision: Chosen = "fp32", base: BaseModel | None = None) -> Engine:
-    _join_group(CPU)
+    join_group(CPU)
     model = fresh_model(base or toy_base(), config, DTYPES[precision])
     return Engine(PackedLoss(model), config, precision, CPU)
 

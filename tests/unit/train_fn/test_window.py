@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from train_fn.curve import Curve
 from train_fn.engine import StepResult
-from train_fn.loop import _join_group
+from train_fn.loop import join_group
 from train_fn.report import MAX_POINTS
 from train_fn.window import Step, fetch_window, thin
 
@@ -30,7 +30,7 @@ def test_thinning_is_bounded_keeps_the_largest_and_drops_what_is_not_finite(loss
 
 
 def window_of(losses: list[float], overflowed: list[bool]) -> tuple[object, Curve]:
-    _join_group(torch.device("cpu"))
+    join_group(torch.device("cpu"))
     curve = Curve.fresh()
     steps = [
         Step(10 * (k + 1), 0.1, 10, StepResult(torch.tensor(x), math.nan if o else 2.0, 8.0, o, False))
