@@ -42,6 +42,7 @@ _COLLECTIVE = re.compile(
 )
 _LOST = re.compile(r"node (has |was |is )?(died|dead|terminated|drained)|preempt|is unavailable", re.I)
 """A machine that vanishes leaves its actors unavailable at first, and dead only seconds later."""
+_RAISED = re.compile(r"[\w.]*(Error|Exception)\b")
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,8 @@ def died_early(deaths: Mapping[int, str]) -> str:
     if not deaths or any(cause_of_loss(text, False) == "lost" for text in deaths.values()):
         return ""
     lines = deaths[min(deaths)].strip().splitlines() or ["a rank died"]
-    return lines[-1 if "Traceback" in deaths[min(deaths)] else 0].strip()
+    raised = [line for line in lines if _RAISED.match(line)]
+    return (raised or lines[:1])[-1]
 
 
 def explaining(faults: Sequence[Fault]) -> Fault:

@@ -25,6 +25,7 @@ def test_a_library_that_cannot_be_imported_is_named(ranks: int, own_dialogues: P
     )  # fmt: skip
     assert done.returncode == 1, done.stdout
     trials = json.loads((tmp_path / "exp4" / "summary.json").read_text())["trials"]
-    why = "ImportError: libaio.so.1 is not there"
-    told = f"the worker group of the slot ended: {why}, for the {MAX_GROUPS}th time"
-    assert {(trial["status"], trial["reason"]) for trial in trials} == {("failed", told)}
+    for trial in trials:
+        assert trial["status"] == "failed"
+        assert trial["reason"].startswith("the worker group of the slot ended: ")
+        assert trial["reason"].endswith(f"libaio.so.1 is not there, for the {MAX_GROUPS}th time")

@@ -9,6 +9,7 @@ from search.faults import (
     Cause,
     Fault,
     cause_of_loss,
+    died_early,
     explaining,
     fault_of,
     gave_up,
@@ -59,6 +60,33 @@ def test_an_exception_tells_its_cause(kinds: tuple[str, ...], told: str, steps: 
 )
 def test_a_death_tells_its_cause(text: str, oom_killed: bool, cause: Cause) -> None:
     assert cause_of_loss(text, oom_killed) == cause
+
+
+RAISED = """\x1b[36mray::LoneRank.train()\x1b[39m (pid=10, ip=192.0.2.2)
+  File "engine.py", line 7, in <module>
+ImportError: libaio.so.1 is not there
+
+The above exception was the direct cause of the following exception:
+
+\x1b[36mray::LoneRank.train()\x1b[39m (pid=10, ip=192.0.2.2)
+  File "worker.py", line 7, in work
+deepspeed.ops.BuildError: no kernels
+in two lines"""
+VANISHED = "The actor died unexpectedly before finishing this task.\n\tclass_name: LoneRank\n\tpid: 10"
+
+
+@pytest.mark.parametrize(
+    ("deaths", "told"),
+    [
+        ({1: VANISHED, 0: RAISED}, "deepspeed.ops.BuildError: no kernels"),
+        ({1: VANISHED}, "The actor died unexpectedly before finishing this task."),
+        ({0: ""}, "a rank died"),
+        ({0: RAISED, 1: "The actor died because its node has died."}, ""),
+        ({}, ""),
+    ],
+)
+def test_an_early_death_is_told_in_one_line(deaths: dict[int, str], told: str) -> None:
+    assert died_early(deaths) == told
 
 
 def test_what_torch_says_when_memory_is_full_is_understood() -> None:
