@@ -115,6 +115,8 @@ def prepare_environment(address: str = "") -> None:
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # or that its disk is full
     # Tune's record of a search is for a restore of its own, which we never use.
     logging.getLogger("ray.tune.execution.experiment_state").setLevel(logging.CRITICAL)
+    # A Gaussian process that cannot be fitted takes its default kernel for that proposal, and says so.
+    logging.getLogger("optuna._gp.gp").setLevel(logging.ERROR)
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)

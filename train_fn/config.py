@@ -162,7 +162,7 @@ class EngineConfig:
     overlap_comm: bool = False
     """Gradients are reduced while the backward pass goes on, on GPUs; ZeRO-3 always does so."""
     compile: bool = False
-    """`torch.compile` for the layers: the first step of a slot takes a minute, all others less time."""
+    """`torch.compile` for the layers: the first steps of a slot take longer, the others less time, if any."""
     max_tokens_per_micro_batch: int = 4096
     initial_scale_power: int = 16
     """fp16 starts with a loss scale of 2 to this power."""

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 import torch
+from torch._dynamo.utils import counters
 
 from tests.invariance.runs import run_here
 from tests.toys import toy_base, toy_model, toy_train_config
@@ -45,3 +46,13 @@ def test_a_compiled_trial_has_the_losses_of_one_that_is_not(kind: str, checkpoin
         torch.tensor(compiled.losses), torch.tensor(plain.losses), rtol=1e-5, atol=1e-5
     )
     assert plain.losses[-1] < plain.losses[0]
+
+
+@pytest.mark.slow  # the compiler runs
+@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
+def test_the_trials_of_a_slot_share_what_was_compiled() -> None:
+    graphs = []
+    for _ in range(3):
+        run_here(engine__compile=True)
+        graphs.append(counters["stats"]["unique_graphs"])
+    assert 0 < graphs[0] == graphs[1] == graphs[2]
