@@ -26,7 +26,8 @@ from train_fn.departure import Departure
 MAX_ATTEMPTS = 3
 """Attempts in a row that get no further; then the trial has failed."""
 MAX_GROUPS = 10
-"""Worker groups in a row that ended before they took up a trial; then that one has failed."""
+"""Worker groups in a row that ended before they took up a trial, or whose controller died; then the trial has
+failed."""
 MAX_SKIPPED_STEPS = 8
 """Steps that a trial leaves out at most: data with more faults than that wants cleaning."""
 

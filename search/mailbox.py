@@ -172,7 +172,7 @@ class Mailbox:
         async with self._changed:
             if not self._taken and not self._over:
                 self._count_untaken(died_early(deaths))
-            if self._taken and not self._over:
+            elif not self._over:
                 assert self._assignment is not None
                 if self._departure is not None:
                     kept = newest_tokens(Path(self._assignment.workspace))
