@@ -4,6 +4,7 @@ A thread follows the ledger and sends what it finds; how far it came stands in a
 that is slow, away or being set up never holds up the search: nothing is lost, because the ledger keeps it.
 """
 
+import gc
 import hashlib
 import json
 import logging
@@ -225,6 +226,8 @@ class Tracker:
         offset = self._cursor.offset if known and ledger.starts_line(self._ledger, self._cursor.offset) else 0
         self._cursor = Cursor(redact(self._uri), search_id, offset, runs.ids())
         self._state = state_at(self._ledger, offset)
+        # What mlflow has imported stays: each full collection walked it, 0.2 s in which no thread runs.
+        gc.freeze()
         return runs
 
     def _move(self, offset: int) -> None:

@@ -1,3 +1,4 @@
+import gc
 import json
 import logging
 import re
@@ -210,6 +211,16 @@ def test_a_server_that_is_away_delays_nothing_and_loses_nothing(
     send(uri, folder)  # the next command, here to another place
     assert sent_figures(Sent(uri)) == expected_figures(events)
     assert "secret" not in (folder / CURSOR_NAME).read_text()
+
+
+def test_what_mlflow_imported_is_left_out_of_garbage_collections(uri: str, tmp_path: Path) -> None:
+    write(tmp_path, small_search())
+    gc.unfreeze()
+    try:
+        send(uri, tmp_path)
+        assert gc.get_freeze_count() > 100_000
+    finally:
+        gc.unfreeze()
 
 
 def test_pending_figures_and_state_at_an_offset(tmp_path: Path) -> None:
