@@ -5,8 +5,9 @@ rounded up: with an eta of 2 the first of one, the first of two, two of three. N
 waits, as in Ray's and Syne Tune's ASHA. Four things differ: the rungs stand closer together than 1 in eta
 would have them, so a trial is judged often and each time mildly; at each rung it is judged again at those
 behind it, where more have arrived since; trials are compared in pairs, on the same held-out examples, so the
-noise of a comparison is known; and a trial behind by no more than that noise stays, within a budget of such
-extra survivors.
+noise of a comparison is known; and a trial that is behind by no more than that noise, also behind the best of
+the rung, stays, within a budget of such extra survivors. A good sampler proposes many that are as good as the
+best, and without the band all but 1 in eta of them would end at every rung, by luck.
 """
 
 import math
@@ -142,7 +143,7 @@ class Halving:
         keep, told = True, "the first to arrive goes on"
         if at.arrivals:
             cutoff, difference, error = self._behind(evaluation, at, peers)
-            keep, told = self._verdict(evaluation.nll, cutoff, difference, error, peers, at.extra)
+            keep, told = self._verdict(evaluation, at, cutoff, difference, error)
         return Decision(
             trial=trial,
             bracket=bracket,
@@ -204,15 +205,24 @@ class Halving:
         return at.arrivals[at.order[math.ceil(peers / self.config.eta) - 1][2]]
 
     def _verdict(
-        self, value: float, cutoff: float, difference: float, error: float, peers: int, extra: int
+        self, mine: Evaluation, at: _Rung, cutoff: float, difference: float, error: float
     ) -> tuple[bool, str]:
-        if value <= cutoff:
-            return True, f"eval NLL {value:.4f} reaches the cutoff {cutoff:.4f}"
-        behind = f"eval NLL {value:.4f} misses the cutoff {cutoff:.4f} by {difference:.4f}"
+        if mine.nll <= cutoff:
+            return True, f"eval NLL {mine.nll:.4f} reaches the cutoff {cutoff:.4f}"
+        behind = f"eval NLL {mine.nll:.4f} misses the cutoff {cutoff:.4f} by {difference:.4f}"
         band = self.config.noise_band * error
         if difference > band:
             return False, f"{behind}, more than its noise ({band:.4f})"
-        if extra + 1 > self.config.extra_survivors * peers:
-            most = f"of {peers} arrivals at most {self.config.extra_survivors:.0%} may stay for that"
-            return False, f"{behind}, within its noise ({band:.4f}), but {most} and {extra} did"
-        return True, f"{behind}, within its noise ({band:.4f})"
+        behind += f", within its noise ({band:.4f})"
+        best = at.arrivals[at.order[0][2]]
+        difference, error = paired_difference(mine, best)
+        band = self.config.noise_band * error
+        if difference > band:
+            told = f"the best {best.nll:.4f} by {difference:.4f}, more than its noise ({band:.4f})"
+            return False, f"{behind}, but {told}"
+        behind += f", and the best {best.nll:.4f} by {difference:.4f}, within its noise ({band:.4f})"
+        peers, budget = len(at.arrivals) + 1, self.config.extra_survivors
+        if at.extra + 1 > math.ceil(budget * peers):
+            most = f"of {peers} arrivals at most {budget:.0%} may stay for that"
+            return False, f"{behind}; but {most} and {at.extra} did"
+        return True, behind

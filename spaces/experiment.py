@@ -44,10 +44,10 @@ class HalvingConfig:
     brackets: int = 1
     """Bracket b starts at rung b: its trials get spacing**b times the first rung before they are judged."""
     noise_band: float = 1.0
-    """A trial behind the cutoff by at most so many standard errors of their paired difference may stay; 0 is
-    plain halving."""
-    extra_survivors: float = 0.1
-    """Survivors through the noise band, at most this fraction of a rung's arrivals so far."""
+    """A trial behind the cutoff, and behind the best of the rung, by at most so many standard errors of the
+    paired difference may stay; 0 is plain halving."""
+    extra_survivors: float = 0.25
+    """Survivors through the noise band, at most this fraction of a rung's arrivals so far, rounded up."""
 
     def __post_init__(self) -> None:
         check(self.eta >= 2, "halving.eta", self.eta, "must be at least 2", "set it to 2")
@@ -58,7 +58,7 @@ class HalvingConfig:
         check(self.brackets >= 1, "halving.brackets", self.brackets, "must be at least 1", "set it to 1")
         check(self.noise_band >= 0, "halving.noise_band", self.noise_band, "must be 0 or more", "set it to 1")
         extra = self.extra_survivors
-        check(0 <= extra <= 1, "halving.extra_survivors", extra, "must be in [0, 1]", "set it to 0.1")
+        check(0 <= extra <= 1, "halving.extra_survivors", extra, "must be in [0, 1]", "set it to 0.25")
 
 
 @dataclass(frozen=True)

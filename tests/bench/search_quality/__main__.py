@@ -70,10 +70,10 @@ def ablations() -> dict[str, MakeMethod]:
     """Return our search with one part switched off each."""
     plain = Settings()
     tpe = SamplerConfig(kind="tpe")
-    wide = replace(plain.halving, noise_band=1.0, extra_survivors=0.25)
+    narrow = replace(plain.halving, extra_survivors=0.1)
     return {
         "no noise band": ours(replace(plain, halving=replace(plain.halving, noise_band=0.0))),
-        "a quarter in the band": ours(replace(plain, halving=wide)),
+        "a tenth in the band": ours(replace(plain, halving=narrow)),
         "plain sampler": ours(replace(plain, plain=True)),
         "plain sampler, COMPLETE": ours(replace(plain, plain=True, told_complete=True)),
         "random proposals": ours(replace(plain, sampler=SamplerConfig(kind="random"))),

@@ -101,7 +101,27 @@ def test_the_noise_band_keeps_what_is_not_significantly_worse() -> None:
 def test_extra_survivors_stay_within_their_budget(values: list[float], budget: float) -> None:
     decisions = run(halving(extra_survivors=budget, noise_band=3.0), values, noise=1.0)
     extra = [d.keep and d.cutoff is not None and d.value > d.cutoff for d in decisions]
-    assert sum(extra) <= budget * len(values)
+    assert sum(extra) <= math.ceil(budget * len(values))
+
+
+def test_the_noise_band_is_for_those_that_may_be_the_best() -> None:
+    """Where the cutoff is middling, many that nothing tells from it are far behind the best."""
+    rungs = halving(noise_band=1.0, extra_survivors=1.0)
+    run(rungs, [1.0, 2.0, 2.02, 3.0], noise=0.3)
+    decision = rungs.decide(4, 100, evaluation(2.05, 0.3, 4))
+    assert decision is not None
+    assert (decision.keep, decision.peers) == (False, 5)
+    assert decision.paired_difference is not None
+    assert decision.standard_error is not None
+    assert decision.paired_difference <= decision.standard_error
+    assert "within its noise" in decision.reason
+    assert "but the best 1.0000 by 1.0500, more than its noise" in decision.reason
+
+
+def test_one_may_stay_for_the_noise_where_few_have_arrived() -> None:
+    decisions = run(halving(noise_band=3.0, extra_survivors=0.25), [2.0, 2.01, 2.02, 2.03], noise=1.0)
+    assert [d.keep for d in decisions] == [True, True, False, False]
+    assert "of 3 arrivals at most 25% may stay for that and 1 did" in decisions[2].reason
 
 
 @settings(max_examples=60, deadline=None)
