@@ -78,6 +78,6 @@ def _laptop() -> Experiment:
         },
         known_good=({"optim.lr": 1e-3, "optim.effective_batch_size": 16},),
         budget=BudgetConfig(trials=16),
-        # Of 16 trials a quarter of a rung would make the search a tenth longer.
+        # Each trial that stays to its end is a tenth of what the whole search trains.
         halving=HalvingConfig(first_rung_tokens=20_000, extra_survivors=0.1),
     )
