@@ -20,7 +20,7 @@ EVALUATION = Evaluation(2.0, 0.1, (2.0, 2.0), (3, 3), 0.1)
 
 def test_trials_are_evaluated_at_the_rungs_and_where_the_user_asked() -> None:
     laptop = override(load_experiment("exp4", "laptop"), ["run.eval_at_tokens=30000"])
-    assert with_rungs(laptop).base.run.eval_at_tokens == (20_000, 30_000, 34_000, 57_800)
+    assert with_rungs(laptop).base.run.eval_at_tokens == (13_000, 22_100, 30_000, 37_570, 63_869)
     assert with_rungs(with_rungs(laptop)) == with_rungs(laptop)
 
 
