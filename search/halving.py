@@ -215,12 +215,13 @@ class Halving:
             return False, f"{behind}, more than its noise ({band:.4f})"
         behind += f", within its noise ({band:.4f})"
         best = at.arrivals[at.order[0][2]]
-        difference, error = paired_difference(mine, best)
-        band = self.config.noise_band * error
-        if difference > band:
-            told = f"the best {best.nll:.4f} by {difference:.4f}, more than its noise ({band:.4f})"
-            return False, f"{behind}, but {told}"
-        behind += f", and the best {best.nll:.4f} by {difference:.4f}, within its noise ({band:.4f})"
+        if best.nll < cutoff:
+            difference, error = paired_difference(mine, best)
+            band = self.config.noise_band * error
+            if difference > band:
+                told = f"the best {best.nll:.4f} by {difference:.4f}, more than its noise ({band:.4f})"
+                return False, f"{behind}, but {told}"
+            behind += f", and the best {best.nll:.4f} by {difference:.4f}, within its noise ({band:.4f})"
         peers, budget = len(at.arrivals) + 1, self.config.extra_survivors
         if at.extra + 1 > math.ceil(budget * peers):
             most = f"of {peers} arrivals at most {budget:.0%} may stay for that"

@@ -78,7 +78,7 @@ def _laptop() -> Experiment:
         },
         known_good=({"optim.lr": 1e-3, "optim.effective_batch_size": 16},),
         budget=BudgetConfig(trials=16),
-        # The first rung comes after one step of the largest batch. Each trial that stays to its end is a fifth
-        # of what the whole search trains.
+        # The first rung comes after one step of the largest batch. Each trial that stays to its end trains a
+        # fifth of what the whole search does.
         halving=HalvingConfig(first_rung_tokens=13_000, extra_survivors=0.1),
     )

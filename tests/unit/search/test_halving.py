@@ -91,6 +91,7 @@ def test_the_noise_band_keeps_what_is_not_significantly_worse() -> None:
     assert decisions[1].standard_error is not None
     assert decisions[1].paired_difference is not None
     assert decisions[1].paired_difference <= decisions[1].standard_error
+    assert decisions[1].reason.count("within its noise") == 1, "of two arrivals the cutoff is the best"
 
 
 @settings(max_examples=60, deadline=None)
