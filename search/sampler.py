@@ -12,6 +12,7 @@ from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from search.even import even_point
+from search.steps import out_of_steps, space_in_steps, trial_in_steps
 from search.told import tell_gp, tell_tpe
 from spaces.experiment import SamplerConfig
 from train_fn.errors import InputError
@@ -46,7 +47,7 @@ def make_sampler(config: SamplerConfig, space: Mapping[str, BaseDistribution], n
                 raise InputError(
                     f"sampler.kind = 'gp' needs the package {error.name}; install it, or set it to tpe"
                 ) from error
-            return _Told(config, space, GPSampler(n_startup_trials=1, seed=seed), tell_gp)
+            return _ToldInSteps(config, space, GPSampler(n_startup_trials=1, seed=seed), tell_gp)
         case "random":
             return RandomSampler(seed=seed)
 
@@ -95,14 +96,26 @@ class _Told(BaseSampler):
             told = self._tell([one for one in others if one.number != trial.number])
             known = sum(one.state != TrialState.RUNNING for one in told)
             if known >= self._config.startup_trials:
-                return self._sampler.sample_relative(_Study(study, told), trial, search_space)
+                return self._propose(study, trial, told)
         return dict(even_point(self._space, self._config.seed, trial.number))
+
+    def _propose(self, study: optuna.Study, trial: FrozenTrial, told: list[FrozenTrial]) -> dict[str, Any]:
+        return self._sampler.sample_relative(_Study(study, told), trial, self._space)
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """Return a value that a known good point leaves open."""
         return even_point({param_name: param_distribution}, self._config.seed, trial.number)[param_name]
+
+
+class _ToldInSteps(_Told):
+    """The same for a sampler that should know of choices that are numbers in which order they stand."""
+
+    def _propose(self, study: optuna.Study, trial: FrozenTrial, told: list[FrozenTrial]) -> dict[str, Any]:
+        seen = _Study(study, [trial_in_steps(one, self._space) for one in told])
+        values = self._sampler.sample_relative(seen, trial, space_in_steps(self._space))
+        return out_of_steps(values, self._space)
 
 
 class _Study(optuna.Study):

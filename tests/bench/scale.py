@@ -189,7 +189,7 @@ def main() -> None:
     """Run searches of growing size, print a table, and one JSON line last."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, nargs="+", default=[100, 1000, 10_000])
-    parser.add_argument("--slots", type=int, nargs="+", default=[8, 64, 512])
+    parser.add_argument("--slots", type=int, nargs="+", default=[8, 16, 64, 256, 512])
     parser.add_argument("--kind", default="tpe")
     args = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
