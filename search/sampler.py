@@ -113,7 +113,7 @@ class _ToldInSteps(_Told):
     """The same for a sampler that should know of choices that are numbers in which order they stand."""
 
     def _propose(self, study: optuna.Study, trial: FrozenTrial, told: list[FrozenTrial]) -> dict[str, Any]:
-        seen = _Study(study, [trial_in_steps(one, self._space) for one in told])
+        seen = _Study(study, [trial_in_steps(one) for one in told])
         values = self._sampler.sample_relative(seen, trial, space_in_steps(self._space))
         return out_of_steps(values, self._space)
 

@@ -20,8 +20,8 @@ def space_in_steps(space: Mapping[str, BaseDistribution]) -> dict[str, BaseDistr
     }
 
 
-def trial_in_steps(trial: FrozenTrial, space: Mapping[str, BaseDistribution]) -> FrozenTrial:
-    """Return a copy of a trial of `space` with its values and distributions in steps.
+def trial_in_steps(trial: FrozenTrial) -> FrozenTrial:
+    """Return a copy of a trial with its values and distributions in steps.
 
     What Optuna noted of how its values were proposed is left out: the process would read it instead of them.
     """
@@ -29,9 +29,8 @@ def trial_in_steps(trial: FrozenTrial, space: Mapping[str, BaseDistribution]) ->
     changed.system_attrs = {}
     changed.distributions = space_in_steps(trial.distributions)
     changed.params = {
-        name: values.index(value) if (values := _in_order(space[name])) else value
+        name: values.index(value) if (values := _in_order(trial.distributions[name])) else value
         for name, value in trial.params.items()
-        if name in space
     }
     return changed
 
