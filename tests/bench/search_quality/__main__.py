@@ -79,6 +79,7 @@ def ablations() -> dict[str, MakeMethod]:
         "random proposals": ours(replace(plain, sampler=SamplerConfig(kind="random"))),
         "TPE": ours(replace(plain, sampler=tpe)),
         "plain TPE": ours(replace(plain, sampler=tpe, plain=True)),
+        "choices in no order": ours(replace(plain, in_order=False)),
         "no doom rules": ours(replace(plain, doom=False)),
         "no stalled rule": ours(replace(plain, stalled=False)),
         "no hindsight": ours(replace(plain, hindsight=False)),

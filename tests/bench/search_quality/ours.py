@@ -2,10 +2,11 @@
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 
 from search.halving import Decision, Halving
@@ -44,6 +45,8 @@ class Settings:
     """Whether Optuna's sampler is told how trials ended, and not what they would end with."""
     told_complete: bool = False
     """Whether a halved trial is told as if it had run to its end; only a plain sampler would notice."""
+    in_order: bool = True
+    """Whether the sampler may know that choices are numbers."""
 
 
 def ours(settings: Settings = Settings()) -> MakeMethod:
@@ -71,6 +74,16 @@ class _Once(Halving):
         return decision
 
 
+def _as_words(space: Mapping[str, BaseDistribution]) -> dict[str, BaseDistribution]:
+    """Return the space with words for choices, which have no order."""
+    return {
+        name: CategoricalDistribution([str(one) for one in d.choices])
+        if isinstance(d, CategoricalDistribution)
+        else d
+        for name, d in space.items()
+    }
+
+
 @dataclass
 class _Live:
     curve: Curve = field(default_factory=Curve.fresh)
@@ -89,7 +102,7 @@ class _Ours:
                 run=RunConfig(max_tokens=most, window_tokens=UNIT_TOKENS),
                 doom=DoomConfig(enabled=settings.doom),
             ),
-            space=task.space,
+            space=task.space if settings.in_order else _as_words(task.space),
             budget=BudgetConfig(trials=task.most_trials),
             halving=replace(settings.halving, first_rung_tokens=first),
             sampler=replace(settings.sampler, seed=seed),
@@ -105,7 +118,15 @@ class _Ours:
     def ask(self) -> tuple[int, Params]:
         number, params = self._study.ask()
         self._live[number] = _Live()
-        return number, params
+        return number, params if self._settings.in_order else self._out_of_words(params)
+
+    def _out_of_words(self, params: Params) -> Params:
+        """Return the values of the task for those of a space of words."""
+        found = dict(params)
+        for name, d in self._task.space.items():
+            if isinstance(d, CategoricalDistribution):
+                found[name] = next(one for one in d.choices if str(one) == params[name])  # type: ignore[assignment]
+        return found
 
     def report(self, trial: int, unit: int, nll: float, loss: Sequence[float]) -> bool:
         live, tokens = self._live[trial], unit * UNIT_TOKENS
