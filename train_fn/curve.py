@@ -6,11 +6,12 @@ average. What is kept is bounded, JSON-able, and gives the same figures after a 
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from statistics import median
 from typing import Any, Self
 
 from train_fn.history import Block, History
+from train_fn.level import Average
 from train_fn.scaler import ScalerWatch
 
 FAST, SLOW = 0.9, 0.98
@@ -21,6 +22,12 @@ SPIKE_SIGMAS = 7.0
 MIN_RESIDUALS = 16
 """No spike is called before this many residuals are known."""
 RECENT_NORMS = 8
+RECENT_LOSSES = 64
+STEP_NOISE = 0.19
+"""Relative standard deviation of the loss of a step of one sequence; of a batch, divided by the square root
+of its size. Measured on recorded sweeps."""
+SURE_SDS = 2.5
+"""A smoothed loss lies so many of its own standard deviations too low at most."""
 MAD_TO_SIGMA = 1.4826
 """Median absolute deviation to standard deviation, for a normal distribution (Huber 1981)."""
 
@@ -32,26 +39,12 @@ def smooth(values: Sequence[float], factor: float) -> list[float]:
     section 3). Where a value is not finite the average stays as it was (NaN before the first finite one).
     """
     assert 0 <= factor < 1
-    average, result = _Average(factor), []
+    average, result = Average(factor), []
     for value in values:
         if math.isfinite(value):
             average.add(value)
         result.append(average.value if average.weight else math.nan)
     return result
-
-
-@dataclass
-class _Average:
-    """A debiased exponential moving average, in a form that keeps a constant exactly."""
-
-    factor: float
-    value: float = 0.0
-    weight: float = 0.0
-    """1 - factor^n after n values."""
-
-    def add(self, x: float) -> None:
-        self.weight = self.factor * self.weight + (1 - self.factor)
-        self.value += (1 - self.factor) / self.weight * (x - self.value)
 
 
 def _spread_of(residuals: Sequence[float]) -> float:
@@ -73,6 +66,10 @@ class CurveSummary:
     first_loss: float
     best_level: float
     """Lowest `ema_90` so far."""
+    sure_level: float
+    """What the trial has surely come down to: the lowest of `ema_90` plus `SURE_SDS` of its deviations."""
+    sure_noise: float
+    """Standard deviation of a step's loss when that was reached, relative to the loss."""
     tokens_since_best: int
     spikes: int
     """Steps more than `SPIKE_SIGMAS` spreads above the smoothed loss."""
@@ -112,28 +109,40 @@ class CurveSummary:
 class Curve:
     """The history of one trial, bounded."""
 
+    expected_noise: float = STEP_NOISE
+    """Relative standard deviation of a step's loss, believed as far as `MIN_RESIDUALS` residuals would be."""
     steps: int = 0
     tokens_seen: int = 0
     finite_steps: int = 0
     first_loss: float = 0.0
     best_level: float = 0.0
     best_tokens: int = 0
+    sure_level: float | None = None
+    """None before the first loss, and at first in a checkpoint of an earlier version."""
+    sure_noise: float = 0.0
     spikes: int = 0
     nonfinite_steps: int = 0
     nonfinite_in_a_row: int = 0
-    fast: _Average = field(default_factory=lambda: _Average(FAST))
-    slow: _Average = field(default_factory=lambda: _Average(SLOW))
+    fast: Average = field(default_factory=lambda: Average(FAST))
+    slow: Average = field(default_factory=lambda: Average(SLOW))
     residuals: list[float] = field(default_factory=list)
     """Of the last `SPREAD_STEPS` finite losses to the smoothed loss before them."""
+    recent: list[tuple[int, float]] = field(default_factory=list)
+    """Tokens seen and loss of the last `RECENT_LOSSES` finite ones."""
     norms: list[float] = field(default_factory=list)
     """The last `RECENT_NORMS` gradient norms."""
     scaler: ScalerWatch = field(default_factory=ScalerWatch)
     history: History = field(default_factory=History)
 
     @classmethod
-    def fresh(cls) -> Self:
-        """Return the curve of a trial that has not begun."""
-        return cls()
+    def fresh(cls, batch_size: int = 1) -> Self:
+        """Return the curve of a trial that has not begun.
+
+        Args:
+            batch_size: Sequences of a step, which decide how noisy its first losses are taken to be; 1 trusts
+                them least.
+        """
+        return cls(expected_noise=STEP_NOISE / math.sqrt(batch_size))
 
     def add(
         self, tokens_seen: int, loss: float, grad_norm: float, loss_scale: float, overflowed: bool
@@ -159,6 +168,7 @@ class Curve:
             self.norms = [*self.norms, norm][-RECENT_NORMS:]
         if math.isfinite(loss):
             self._add_loss(loss)
+            self.recent = [*self.recent, (tokens_seen, loss)][-RECENT_LOSSES:]
             log_norm = None if norm is None else math.log(norm)
             self.history.add(tokens_seen, loss, self.fast.value, log_norm)
 
@@ -176,6 +186,17 @@ class Curve:
         self.slow.add(loss)
         if self.finite_steps == 1 or self.fast.value < self.best_level:
             self.best_level, self.best_tokens = self.fast.value, self.tokens_seen
+        noise = self._noise()
+        sure = self.fast.value * (1 + SURE_SDS * noise * self.fast.deviation())
+        if self.sure_level is None or sure < self.sure_level:
+            self.sure_level, self.sure_noise = sure, noise
+
+    def _noise(self) -> float:
+        """Return the relative standard deviation of a step's loss: what was seen, and what was expected."""
+        seen = self._spread() / self.fast.value if self.residuals and self.fast.value > 0 else 0.0
+        known = len(self.residuals)
+        squares = MIN_RESIDUALS * self.expected_noise**2 + known * seen**2
+        return min(1.0, math.sqrt(squares / (MIN_RESIDUALS + known)))
 
     def _spread(self) -> float:
         return _spread_of(self.residuals)
@@ -194,18 +215,6 @@ class Curve:
         """
         return self.history.sustained_above(level)
 
-    def losses_above(self, level: float) -> tuple[int, int]:
-        """Return for how many `(steps, tokens)` every single loss has now been above `level`.
-
-        Rounded down to blocks, like `sustained_above`; the tokens of the first such step count too.
-        """
-        return self.history.losses_above(level)
-
-    def spread_before(self, steps: int) -> float:
-        """Return the spread as it was before the last `steps` finite losses; NaN where too few are known."""
-        before = self.residuals[: max(0, len(self.residuals) - steps)]
-        return _spread_of(before) if len(before) >= MIN_RESIDUALS else math.nan
-
     def tokens_since_finite(self) -> int:
         """Return the tokens since the last finite loss."""
         return self.tokens_seen - (self.history.blocks[-1].last_tokens if self.history.blocks else 0)
@@ -222,6 +231,8 @@ class Curve:
             spread=self._spread() if self.residuals else math.nan,
             first_loss=self.first_loss if some else math.nan,
             best_level=self.best_level if some else math.nan,
+            sure_level=math.nan if self.sure_level is None else self.sure_level,
+            sure_noise=self.sure_noise if some else math.nan,
             tokens_since_best=self.tokens_seen - self.best_tokens,
             spikes=self.spikes,
             spike_score=self.spikes / max(1, self.finite_steps),
@@ -254,10 +265,13 @@ class Curve:
     def restore(cls, state: dict[str, Any]) -> Self:
         """Return the curve that `state` was taken of."""
         history = state["history"]
+        known = {one.name for one in fields(Block)}  # checkpoints from before hold more of a block
+        blocks = [Block(**{name: b[name] for name in b if name in known}) for b in history["blocks"]]
         parts = {
-            "fast": _Average(**state["fast"]),
-            "slow": _Average(**state["slow"]),
+            "fast": Average(**state["fast"]),
+            "slow": Average(**state["slow"]),
             "scaler": ScalerWatch(**state["scaler"]),
-            "history": History([Block(**b) for b in history["blocks"]], history["block_steps"]),
+            "history": History(blocks, history["block_steps"]),
+            "recent": [(tokens, loss) for tokens, loss in state.get("recent", ())],
         }
         return cls(**{**state, **parts})

@@ -24,12 +24,6 @@ class Block:
     """Lowest smoothed loss at a step of the block."""
     log_norm: float | None
     """Mean log of the gradient norms; None without any."""
-    lowest_loss: float | None = None
-    """Of a step of the block; None when it was not kept, in a checkpoint of an earlier version."""
-
-    def all_above(self, level: float) -> bool:
-        """Tell whether every loss of the block is known to be above `level`."""
-        return self.lowest_loss is not None and self.lowest_loss > level
 
 
 @dataclass
@@ -47,7 +41,7 @@ class History:
 
     def add(self, tokens_seen: int, loss: float, level: float, log_norm: float | None) -> None:
         """Add a step with its loss, its smoothed loss and the log of its gradient norm."""
-        new = Block(1, tokens_seen, tokens_seen, loss, level, log_norm, loss)
+        new = Block(1, tokens_seen, tokens_seen, loss, level, log_norm)
         if self.blocks and self.blocks[-1].steps < self.block_steps:
             self.blocks[-1] = _join(self.blocks[-1], new)
             return
@@ -67,16 +61,6 @@ class History:
         if above and median_low([block.loss for block in above]) <= level:
             return 0, 0
         return _steps(above), above[0].last_tokens - above[-1].first_tokens if above else 0
-
-    def losses_above(self, level: float) -> tuple[int, int]:
-        """Return for how long every single loss has now been above `level`, in whole blocks.
-
-        Returns:
-            `(steps, tokens)`, the first of these steps included; `(0, 0)` when the last block touches it.
-        """
-        above = list(takewhile(lambda block: block.all_above(level), reversed(self.blocks)))
-        before = self.blocks[-len(above) - 1].last_tokens if len(above) < len(self.blocks) else 0
-        return _steps(above), above[0].last_tokens - before if above else 0
 
     def trend(self) -> Trend:
         """Return the trend over the later half of the steps; it is computed anew when a block was begun."""
@@ -110,10 +94,6 @@ def _join(a: Block, b: Block) -> Block:
         log_norm = b.log_norm if a.log_norm is None else a.log_norm
     else:
         log_norm = a.log_norm + share * (b.log_norm - a.log_norm)
-    if a.lowest_loss is None or b.lowest_loss is None:
-        lowest_loss = None
-    else:
-        lowest_loss = min(a.lowest_loss, b.lowest_loss)
     return Block(
         steps=a.steps + b.steps,
         first_tokens=a.first_tokens,
@@ -121,5 +101,4 @@ def _join(a: Block, b: Block) -> Block:
         loss=a.loss + share * (b.loss - a.loss),
         lowest_level=min(a.lowest_level, b.lowest_level),
         log_norm=log_norm,
-        lowest_loss=lowest_loss,
     )

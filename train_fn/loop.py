@@ -146,7 +146,7 @@ class _Run:
         self.config, self.trial, self.prepared = config, trial, prepared
         self.emit, self.started_at, self.engine, self.saver = emit, started_at, engine, saver
         self.watch, self.departing, self.clock = watch, departing, clock
-        self.progress, self.curve = Progress(), Curve.fresh()
+        self.progress, self.curve = Progress(), Curve.fresh(config.optim.effective_batch_size)
         self.window: list[Step] = []
         clock.at("checkpoint")
         kept = checkpoint.load_newest(engine, workspace, self._say)

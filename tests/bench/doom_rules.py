@@ -23,6 +23,7 @@ CHANCE = 0.68
 DIVERGING = ("lr_sweep_3e-1", "lr_sweep_1")
 STALLING = "lr_sweep_1e-1"
 WINDOWS = 50
+TASKSET_BATCH = 128
 DOOMED_SCALES = (64.0, 32.0, 16.0, 8.0, 4.0, 2.0)
 """Of consecutive steps of a run that was lost, as published; the rest of its log is not."""
 
@@ -50,12 +51,17 @@ class Counted:
         return f"| {self.rule} | {self.runs} | {false} | {found} | {delay} |"
 
 
-def ended_at(losses: Sequence[float], config: DoomConfig | None = None) -> tuple[float, str] | None:
-    """Return after which share of the run the rules end it, and why; None when they never do."""
-    curve, every = Curve.fresh(), max(1, len(losses) // 100)
+def ended_at(losses: Sequence[float], batch_size: int = 1) -> tuple[float, str] | None:
+    """Return after which share of the run the rules end it, and why; None when they never do.
+
+    Args:
+        losses: Of the whole run.
+        batch_size: Sequences of a step; 1 where it is not known.
+    """
+    curve, every = Curve.fresh(batch_size), max(1, len(losses) // 100)
     for step, loss in enumerate(losses, start=1):
         curve.add(step, loss, 1.0, 0.0, False)
-        verdict = judge(curve, config or DoomConfig(), len(losses)) if step % every == 0 else None
+        verdict = judge(curve, DoomConfig(), len(losses)) if step % every == 0 else None
         if verdict is not None:
             return step / len(losses), verdict.reason
     return None
@@ -110,13 +116,21 @@ def taskset() -> Iterable[Counted]:
     """Count on the 2,000 runs of TaskSet, judged by their validation loss."""
     runs = [losses for task in curves.TASKSET for losses in curves.taskset_losses(task)]
     sound = [losses for losses in runs if all(map(math.isfinite, losses)) and losses[-1] < CHANCE]
-    reasons = [found[1] for losses in sound if (found := ended_at(losses)) is not None]
+    reasons = [found[1] for losses in sound if (found := ended_at(losses, TASKSET_BATCH)) is not None]
     lost = [losses for losses in runs if not math.isfinite(losses[-1])]
-    delays = [d for x in lost for d in _delay(ended_at(x), turn(x, lambda loss: not math.isfinite(loss)))]
+    delays = [
+        d
+        for x in lost
+        for d in _delay(ended_at(x, TASKSET_BATCH), turn(x, lambda loss: not math.isfinite(loss)))
+    ]
     ended = sum("not finite" in reason for reason in reasons)
     yield Counted("not finite", "TaskSet", len(sound), ended, len(lost), tuple(delays))
     risen = [x for x in runs if all(map(math.isfinite, x)) and x[-1] > 1.3 * x[0]]
-    delays = [d for x in risen for d in _delay(ended_at(x), turn(x, lambda loss, top=1.3 * x[0]: loss > top))]
+    delays = [
+        d
+        for x in risen
+        for d in _delay(ended_at(x, TASKSET_BATCH), turn(x, lambda loss, top=1.3 * x[0]: loss > top))
+    ]
     ended = sum("smoothed loss" in reason for reason in reasons)
     yield Counted("diverged", "TaskSet", len(sound), ended, len(risen), tuple(delays))
 

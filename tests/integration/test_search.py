@@ -59,7 +59,7 @@ def test_the_best_trial_ran_again_in_another_order_of_the_same_data(finished: Pa
 def test_a_slots_later_trials_start_at_once(finished: Path) -> None:
     summary = json.loads((finished / "exp4" / "summary.json").read_text())
     overheads = sorted(trial["start_overhead_s"] for trial in summary["trials"])
-    assert overheads[:4][-1] < 3, f"two slots have two slow starts, not more: {overheads}"
+    assert overheads[-3] < overheads[-2] / 2, f"two slots have two slow starts, not more: {overheads}"
 
 
 def test_every_trial_says_what_its_time_went_into(finished: Path) -> None:
@@ -68,7 +68,8 @@ def test_every_trial_says_what_its_time_went_into(finished: Path) -> None:
         assert trial["times"]["forward_s"] > 0
         assert trial["times"]["backward_s"] > 0
         assert trial["times"]["weights_s"] > 0
-    assert sum(trial["times"]["start_s"] > 2 for trial in summary["trials"]) <= 2, "each slot starts once"
+    starts = sorted(trial["times"]["start_s"] for trial in summary["trials"])
+    assert starts[-3] < starts[-2] / 2, f"each slot starts once: {starts}"
 
 
 def test_weights_of_the_best_trial_load_with_plain_transformers(finished: Path) -> None:

@@ -159,7 +159,8 @@ def _trial(
 ) -> Iterator[float]:
     run, params = experiment.base.run, done.params[number]
     seed = done.repeats[number].seed if number in done.repeats else 0
-    curve, tokens, steps = Curve.fresh(), 0, 0
+    batch = int(params.get("optim.effective_batch_size", experiment.base.optim.effective_batch_size))
+    curve, tokens, steps = Curve.fresh(batch), 0, 0
     evaluations: dict[int, float] = {}
 
     def end(status: Status, reason: str) -> None:

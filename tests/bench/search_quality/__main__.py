@@ -138,14 +138,18 @@ def main() -> None:
     parser.add_argument("--ablation", action="store_true", help="our search with a part changed, no rivals")
     parser.add_argument("--held-out", action="store_true", help="other seeds and tables")
     parser.add_argument("--keep", type=Path, help="file of entries that are not measured again")
-    parser.add_argument("--tasks", default="", help="only tasks with this in their name")
+    parser.add_argument("--tasks", nargs="+", default=[""], help="only tasks with one of these in their name")
     args = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore")
     logging.disable(logging.WARNING)
     first = FIRST_HELD_OUT if args.held_out else 0
     seeds = range(first, first + (QUICK_SEEDS if args.quick else args.seeds))
-    tasks = [make for make in _tasks(args.curves, args.held_out) if args.tasks in make(0).name]
+    tasks = [
+        make
+        for make in _tasks(args.curves, args.held_out)
+        if any(part in make(0).name for part in args.tasks)
+    ]
     others = ablations() if args.ablation else rivals()
     entries = run(tasks, {OURS: ours(), **others}, seeds, args.keep)
     print(f"\nMedians over {len(seeds)} seeds.\n\n{table(entries)}")

@@ -86,7 +86,7 @@ def _as_words(space: Mapping[str, BaseDistribution]) -> dict[str, BaseDistributi
 
 @dataclass
 class _Live:
-    curve: Curve = field(default_factory=Curve.fresh)
+    curve: Curve
     evaluations: dict[int, float] = field(default_factory=dict)
 
 
@@ -117,7 +117,7 @@ class _Ours:
 
     def ask(self) -> tuple[int, Params]:
         number, params = self._study.ask()
-        self._live[number] = _Live()
+        self._live[number] = _Live(Curve.fresh(int(params.get("optim.effective_batch_size", 1))))
         return number, params if self._settings.in_order else self._out_of_words(params)
 
     def _out_of_words(self, params: Params) -> Params:

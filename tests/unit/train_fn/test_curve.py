@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from train_fn.curve import Curve, smooth
+from train_fn.curve import SURE_SDS, Curve, smooth
 from train_fn.history import MAX_BLOCKS
 from train_fn.scaler import RECENT_STEPS
 
@@ -110,28 +110,35 @@ def test_how_long_the_loss_has_stayed_above_a_level() -> None:
     assert curve.sustained_above(20.0) == (0, 0)
 
 
-def test_for_how_long_every_single_loss_has_been_above_a_level() -> None:
-    curve = curve_of([1.0] * 40 + [10.0] * 20 + [1.0] + [10.0] * 3)
-    assert curve.losses_above(1.5) == (3, 300)
-    assert curve.losses_above(0.5) == (64, 6400)
-    assert curve.losses_above(20.0) == (0, 0)
+def test_a_level_is_only_as_sure_as_its_noise_allows() -> None:
+    def sure(losses: list[float], batch: int) -> tuple[float, float]:
+        curve = Curve.fresh(batch)
+        for step, loss in enumerate(losses, start=1):
+            curve.add(step, loss, 1.0, 0.0, False)
+        summary = curve.summary()
+        return summary.sure_level, summary.sure_noise
+
+    assert sure([3.0], 1) == pytest.approx((3.0 * (1 + SURE_SDS * 0.19), 0.19)), "one step of one sequence"
+    assert sure([3.0], 64) == pytest.approx((3.0 * (1 + SURE_SDS * 0.19 / 8), 0.19 / 8))
+    level, noise = sure([3.0] * 200, 1)
+    assert noise == pytest.approx(0.19 * math.sqrt(16 / 80)), "64 steps have shown none, 16 were expected to"
+    assert level == pytest.approx(3.0 * (1 + SURE_SDS * noise * math.sqrt(0.1 / 1.9)))
+    dice = random.Random(5)
+    noisy = [3.0 * (1 + dice.gauss(0, 0.19)) for _ in range(200)]
+    assert sure(noisy, 1)[0] == pytest.approx(3.0, rel=0.1)
+    assert sure([*noisy, *([30.0] * 50)], 1) == sure(noisy, 1), "what comes after a rise changes nothing"
 
 
-def test_the_spread_before_a_rise_is_not_the_rise() -> None:
-    noise = random.Random(1)
-    curve = curve_of([3.0 + noise.gauss(0, 0.1) for _ in range(60)] + [30.0 + 5 * k for k in range(40)])
-    assert curve.spread_before(40) == pytest.approx(0.1, rel=0.6)
-    assert math.isnan(curve.spread_before(60)), "fewer than 16 are left"
-
-
-def test_a_checkpoint_without_the_lowest_losses_goes_on_and_counts_from_there() -> None:
-    state = json.loads(json.dumps(curve_of([1.0] * 40 + [10.0] * 20).state()))
+def test_a_checkpoint_of_an_earlier_version_goes_on() -> None:
+    state = json.loads(json.dumps(curve_of([1.0] * 40).state()))
     for block in state["history"]["blocks"]:
-        del block["lowest_loss"]
+        block["lowest_loss"] = 1.0
+    for name in ("expected_noise", "sure_level", "sure_noise", "recent"):
+        del state[name]
     curve = Curve.restore(state)
-    assert curve.losses_above(0.5) == (0, 0)
-    curve.add(6100, 10.0, 1.0, 0.0, False)
-    assert curve.losses_above(0.5) == (1, 100)
+    curve.add(4100, 1.0, 1.0, 0.0, False)
+    assert curve.summary().sure_level > 1.0
+    assert curve.recent == [(4100, 1.0)]
     json.dumps(curve.state(), allow_nan=False)
 
 
