@@ -24,6 +24,8 @@ DIVERGING = ("lr_sweep_3e-1", "lr_sweep_1")
 STALLING = "lr_sweep_1e-1"
 WINDOWS = 50
 TASKSET_BATCH = 128
+HEADER = """| rule | runs | sound ones ended | doomed ones found | median delay after the turn (largest) |
+|---|---|---|---|---|"""
 DOOMED_SCALES = (64.0, 32.0, 16.0, 8.0, 4.0, 2.0)
 """Of consecutive steps of a run that was lost, as published; the rest of its log is not."""
 
@@ -51,20 +53,30 @@ class Counted:
         return f"| {self.rule} | {self.runs} | {false} | {found} | {delay} |"
 
 
-def ended_at(losses: Sequence[float], batch_size: int = 1) -> tuple[float, str] | None:
+def judged(
+    steps: Iterable[tuple[int, float, float]], most: int, batch_size: int, config: DoomConfig | None = None
+) -> tuple[float, str] | None:
     """Return after which share of the run the rules end it, and why; None when they never do.
 
     Args:
-        losses: Of the whole run.
+        steps: Tokens seen, loss and gradient norm of each.
+        most: Tokens of the whole run, which is judged a hundred times.
         batch_size: Sequences of a step; 1 where it is not known.
+        config: The rules; None for the defaults.
     """
-    curve, every = Curve.fresh(batch_size), max(1, len(losses) // 100)
-    for step, loss in enumerate(losses, start=1):
-        curve.add(step, loss, 1.0, 0.0, False)
-        verdict = judge(curve, DoomConfig(), len(losses)) if step % every == 0 else None
+    curve, every = Curve.fresh(batch_size), max(1, most // 100)
+    for tokens, loss, norm in steps:
+        due = tokens // every > curve.tokens_seen // every
+        curve.add(tokens, loss, norm, 0.0, False)
+        verdict = judge(curve, config or DoomConfig(), most) if due or not math.isfinite(loss) else None
         if verdict is not None:
-            return step / len(losses), verdict.reason
+            return tokens / most, verdict.reason
     return None
+
+
+def ended_at(losses: Sequence[float], batch_size: int = 1) -> tuple[float, str] | None:
+    """Judge a recording that holds losses alone, evenly spaced."""
+    return judged(((k, loss, 1.0) for k, loss in enumerate(losses, start=1)), len(losses), batch_size)
 
 
 def turn(losses: Sequence[float], lost: Callable[[float], bool]) -> float:
@@ -131,7 +143,7 @@ def taskset() -> Iterable[Counted]:
         for x in risen
         for d in _delay(ended_at(x, TASKSET_BATCH), turn(x, lambda loss, top=1.3 * x[0]: loss > top))
     ]
-    ended = sum("smoothed loss" in reason for reason in reasons)
+    ended = sum("not finite" not in reason for reason in reasons)
     yield Counted("diverged", "TaskSet", len(sound), ended, len(risen), tuple(delays))
 
 
@@ -189,8 +201,7 @@ def main() -> None:
     if not folder.is_dir():
         parser.error(f"no recorded curves: there is no folder {folder}; --curves names another")
     os.environ["SFT_SEARCH_CURVES"] = str(folder)
-    print("| rule | runs | sound ones ended | doomed ones found | median delay after the turn (largest) |")
-    print("|---|---|---|---|---|")
+    print(HEADER)
     for one in (language_model(), *taskset(), fine_tuning(), overflowing(), *stalled()):
         print(one.line(), flush=True)
 

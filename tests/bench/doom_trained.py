@@ -20,11 +20,11 @@ from unittest.mock import patch
 from spaces import exp4
 from spaces.paths import replace_all
 from tests.bench.alone import alone
-from tests.bench.doom_rules import Counted
+from tests.bench.doom_rules import HEADER, Counted, judged, turn
 from train_fn.command import run_command
 from train_fn.config import TrainConfig
 from train_fn.curve import Curve
-from train_fn.doom import DoomConfig, judge
+from train_fn.doom import DoomConfig
 from train_fn.loop import train
 from train_fn.model import BaseModel, load_base
 from train_fn.prepare import prepare
@@ -39,8 +39,6 @@ RATES, RISING_RATES = (1e-4, 1e-2), (0.3, 10.0)
 LAST = 0.1
 """Share of a trial at its end that must lie below its first loss for it to be sound."""
 MIDDLE = 5
-LOOKS = 100
-"""A trial is judged so often, as those of the recordings are."""
 NO_NORM = replace(DoomConfig(), norm_ratio=1e9)
 
 
@@ -71,8 +69,8 @@ class Recording:
         middle = [
             statistics.median(self.losses[max(0, k - half) : k + half + 1]) for k in range(len(self.losses))
         ]
-        last_sound = max((k for k, loss in enumerate(middle) if loss <= self.losses[0]), default=-1)
-        return self.tokens[min(len(self.tokens) - 1, last_sound + 1)] / TOKENS
+        share = turn(middle, lambda loss: not loss <= self.losses[0])
+        return share * self.tokens[-1] / TOKENS
 
 
 def record(config: TrainConfig, prepared: Prepared, base: BaseModel, rising: bool) -> Recording:
@@ -106,22 +104,15 @@ def trials(count: int, rising: bool) -> Iterator[TrainConfig]:
             "data.max_eval_examples": 8,
             "run.seed": number,
             "run.max_tokens": TOKENS,
-            "run.window_tokens": TOKENS // LOOKS,
+            "run.window_tokens": TOKENS // 100,
             "doom.enabled": False,
         }
         yield replace_all(base, values)
 
 
 def ended_at(one: Recording, config: DoomConfig) -> tuple[float, str] | None:
-    """Return after which share of the trial the rules end it, and why; None when they never do."""
-    curve, every = Curve.fresh(one.batch), TOKENS // LOOKS
-    for loss, norm, seen in zip(one.losses, one.norms, one.tokens, strict=True):
-        over = seen // every > curve.tokens_seen // every
-        curve.add(seen, loss, norm, 0.0, False)
-        verdict = judge(curve, config, TOKENS) if over or not math.isfinite(loss) else None
-        if verdict is not None:
-            return seen / TOKENS, verdict.reason
-    return None
+    """Judge a trial as one of the recordings."""
+    return judged(zip(one.tokens, one.losses, one.norms, strict=True), TOKENS, one.batch, config)
 
 
 def count(recordings: Sequence[Recording]) -> Iterable[Counted]:
@@ -169,8 +160,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         keep = args.keep or Path(folder) / "recordings.jsonl"
         recordings = list(_recorded(plan, keep, Path(folder)))
-    print("| rule | runs | sound ones ended | doomed ones found | median delay after the turn (largest) |")
-    print("|---|---|---|---|---|")
+    print(HEADER)
     counted = list(count(recordings))
     for one in counted:
         print(one.line())

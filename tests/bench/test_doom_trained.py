@@ -16,7 +16,7 @@ LOST = replace(SOUND, losses=(*SOUND.losses[:60], *(20.0 + k for k in range(40))
 def test_a_lost_trial_turns_where_its_loss_stays_above_its_first() -> None:
     assert SOUND.sound
     assert not LOST.sound
-    assert LOST.turn == pytest.approx(0.61)
+    assert LOST.turn == pytest.approx(0.6)
 
 
 def test_what_is_judged_afterwards_is_counted() -> None:
