@@ -12,6 +12,8 @@ from contextlib import contextmanager
 
 import psutil
 
+from train_fn.repeated import repeated
+
 LOOK_S = 1.0
 PATIENCE_S = 60.0
 """How long a cluster's control store may be out of reach."""
@@ -28,22 +30,14 @@ def watched(lost: Callable[[], str | None], on_loss: Callable[[str], None]) -> I
         lost: Says what is gone, None while nothing is.
         on_loss: Called once, from another thread, with what is gone.
     """
-    over = threading.Event()
 
-    def look() -> None:
-        while not over.wait(LOOK_S):
-            if (what := lost()) is not None:
-                if not over.is_set():
-                    on_loss(what)
-                return
+    def look(over: threading.Event) -> None:
+        if (what := lost()) is not None and not over.is_set():
+            over.set()
+            on_loss(what)
 
-    thread = threading.Thread(target=look, name="ray-watch", daemon=True)
-    thread.start()
-    try:
+    with repeated(look, LOOK_S, "ray-watch"):
         yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def own_ray(command: int) -> Callable[[], str | None]:

@@ -18,6 +18,8 @@ from ray.util.placement_group import PlacementGroup, remove_placement_group
 from ray.util.state import list_actors, list_placement_groups
 from ray.util.state.exception import RayStateApiException
 
+from train_fn.repeated import repeated
+
 LOOK_S = 5.0
 UNUSED_S = 15.0
 """Ranks are asked for within milliseconds after their group was reserved."""
@@ -29,27 +31,21 @@ logger = logging.getLogger(__name__)
 @contextmanager
 def giving_back() -> Iterator[None]:
     """Look every `LOOK_S` within the block for groups of this job that nobody uses, and remove them."""
-    over = threading.Event()
+    since: Mapping[str, float] = {}
 
-    def look() -> None:
-        since: Mapping[str, float] = {}
-        while not over.wait(LOOK_S):
-            try:
-                since = unused_since(since, unused_groups(), time.monotonic())
-            except RayStateApiException as error:  # the dashboard is busy, or away: the next look will tell
-                logger.info("placement groups were not listed: %s", error)
-                continue
-            for group in stranded(since, time.monotonic()):
-                logger.warning("a worker group's controller died; what it had reserved is given back")
-                _remove(group)
+    def look(_: threading.Event) -> None:
+        nonlocal since
+        try:
+            since = unused_since(since, unused_groups(), time.monotonic())
+        except RayStateApiException as error:  # the dashboard is busy, or away: the next look will tell
+            logger.info("placement groups were not listed: %s", error)
+            return
+        for group in stranded(since, time.monotonic()):
+            logger.warning("a worker group's controller died; what it had reserved is given back")
+            _remove(group)
 
-    thread = threading.Thread(target=look, name="stranded-groups", daemon=True)
-    thread.start()
-    try:
+    with repeated(look, LOOK_S, "stranded-groups"):
         yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def unused_since(before: Mapping[str, float], unused: Collection[str], now: float) -> Mapping[str, float]:

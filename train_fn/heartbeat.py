@@ -9,10 +9,11 @@ import faulthandler
 import os
 import signal
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+
+from train_fn.repeated import repeated
 
 BEAT_S = 1.0
 DUMP_SIGNAL = signal.SIGUSR1
@@ -57,23 +58,15 @@ def beating(pulse: Pulse, rank: int, node: str, send: Callable[[Beat], None]) ->
     does not hinder them. The file has no name: nothing is left behind by a process that is killed, and who
     may read `/proc/<pid>/fd/<descriptor>` can read it.
     """
-    over = threading.Event()
     with tempfile.TemporaryFile() as stacks:
 
         def beat() -> None:
             send(Beat(rank, os.getpid(), node, stacks.fileno(), *pulse.now))
 
-        def beat_on() -> None:
-            while not over.wait(BEAT_S):
-                beat()
-
         faulthandler.register(DUMP_SIGNAL, file=stacks, all_threads=True)
-        beat()
-        thread = threading.Thread(target=beat_on, name="heartbeat", daemon=True)
-        thread.start()
         try:
-            yield
+            beat()
+            with repeated(lambda _: beat(), BEAT_S, "heartbeat"):
+                yield
         finally:
-            over.set()
-            thread.join()
             faulthandler.unregister(DUMP_SIGNAL)

@@ -32,7 +32,7 @@ from train_fn.prepared import Prepared
 from train_fn.tokenizer import load_tokenizer, tokenizer_key
 
 TOKENS = 24_000
-"""Of a trial: a fifth of exp4's on a laptop, 30 steps at batch 16 and 500 at batch 1."""
+"""Of a trial, unless told otherwise: a fifth of what exp4's see, 30 steps at batch 16 and 500 at batch 1."""
 BATCHES, SCHEDULES = (1, 2, 4, 8, 16), ("constant", "linear", "cosine")
 RATES, RISING_RATES = (1e-4, 1e-2), (0.3, 10.0)
 """Peak rates, drawn evenly in log. A rising one is reached at the end, so it is lost on the way."""
@@ -55,6 +55,8 @@ class Recording:
     """Of the gradient, before clipping."""
     tokens: tuple[int, ...]
     """Seen after each step."""
+    max_tokens: int = TOKENS
+    """Of the whole trial."""
 
     @property
     def sound(self) -> bool:
@@ -70,7 +72,7 @@ class Recording:
             statistics.median(self.losses[max(0, k - half) : k + half + 1]) for k in range(len(self.losses))
         ]
         share = turn(middle, lambda loss: not loss <= self.losses[0])
-        return share * self.tokens[-1] / TOKENS
+        return share * self.tokens[-1] / self.max_tokens
 
 
 def record(config: TrainConfig, prepared: Prepared, base: BaseModel, rising: bool) -> Recording:
@@ -85,11 +87,13 @@ def record(config: TrainConfig, prepared: Prepared, base: BaseModel, rising: boo
     with tempfile.TemporaryDirectory() as folder, patch.object(Curve, "add", write):
         train(config, 0, prepared, base, Path(folder), lambda _: True, time.time())
     tokens, losses, norms = zip(*steps, strict=True)
-    optim = config.optim
-    return Recording(optim.lr, optim.effective_batch_size, rising, tuple(losses), tuple(norms), tuple(tokens))
+    optim, most = config.optim, config.run.max_tokens
+    return Recording(
+        optim.lr, optim.effective_batch_size, rising, tuple(losses), tuple(norms), tuple(tokens), most
+    )
 
 
-def trials(count: int, rising: bool) -> Iterator[TrainConfig]:
+def trials(count: int, rising: bool, tokens: int = TOKENS) -> Iterator[TrainConfig]:
     """Yield trials drawn at random, the same ones each time."""
     base = exp4.experiment("laptop").base
     dice = random.Random(f"{rising}")
@@ -98,13 +102,13 @@ def trials(count: int, rising: bool) -> Iterator[TrainConfig]:
         values = {
             "optim.lr": low * (high / low) ** dice.random(),
             "optim.effective_batch_size": dice.choice(BATCHES),
-            "optim.warmup_tokens": TOKENS if rising else dice.randrange(TOKENS // 10),
+            "optim.warmup_tokens": tokens if rising else dice.randrange(tokens // 10),
             "optim.schedule": "constant" if rising else dice.choice(SCHEDULES),
             "model.init": "random",
             "data.max_eval_examples": 8,
             "run.seed": number,
-            "run.max_tokens": TOKENS,
-            "run.window_tokens": TOKENS // 100,
+            "run.max_tokens": tokens,
+            "run.window_tokens": tokens // 100,
             "doom.enabled": False,
         }
         yield replace_all(base, values)
@@ -112,7 +116,7 @@ def trials(count: int, rising: bool) -> Iterator[TrainConfig]:
 
 def ended_at(one: Recording, config: DoomConfig) -> tuple[float, str] | None:
     """Judge a trial as one of the recordings."""
-    return judged(zip(one.tokens, one.losses, one.norms, strict=True), TOKENS, one.batch, config)
+    return judged(zip(one.tokens, one.losses, one.norms, strict=True), one.max_tokens, one.batch, config)
 
 
 def count(recordings: Sequence[Recording]) -> Iterable[Counted]:
@@ -144,7 +148,7 @@ def _ratios(one: Recording) -> Iterator[tuple[float, float]]:
     for loss, norm, seen in zip(one.losses, one.norms, one.tokens, strict=True):
         curve.add(seen, loss, norm, 0.0, False)
         ratio = curve.summary().grad_norm_ratio
-        yield seen / TOKENS, 0.0 if math.isnan(ratio) else ratio
+        yield seen / one.max_tokens, 0.0 if math.isnan(ratio) else ratio
 
 
 def main() -> int:
@@ -154,9 +158,11 @@ def main() -> int:
         "--runs", type=int, default=300, help="at random rates; a fifth as many with a rising one"
     )
     parser.add_argument("--keep", type=Path, help="file of recordings that are not trained again")
+    parser.add_argument("--tokens", type=int, default=TOKENS, help="of a trial")
     args = parser.parse_args()
     alone()
-    plan = [*trials(args.runs, rising=False), *trials(math.ceil(args.runs / 5), rising=True)]
+    lost = math.ceil(args.runs / 5)
+    plan = [*trials(args.runs, False, args.tokens), *trials(lost, True, args.tokens)]
     with tempfile.TemporaryDirectory() as folder:
         keep = args.keep or Path(folder) / "recordings.jsonl"
         recordings = list(_recorded(plan, keep, Path(folder)))
@@ -177,7 +183,7 @@ def _recorded(plan: Sequence[TrainConfig], keep: Path, folder: Path) -> Iterator
     base = load_base(plan[0].model)
     for number, config in enumerate(plan):
         if number >= len(known):
-            one = record(config, prepared, base, config.optim.warmup_tokens == TOKENS)
+            one = record(config, prepared, base, config.optim.warmup_tokens == config.run.max_tokens)
             with keep.open("a") as lines:
                 lines.write(json.dumps(asdict(one)) + "\n")
             yield one
