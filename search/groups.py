@@ -11,7 +11,7 @@ from typing import Any
 
 import ray
 from ray import train
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from spaces.experiment import ResourcesConfig
@@ -82,7 +82,7 @@ def _run_alone(resources: ResourcesConfig, mailbox: Any) -> None:
     rank = actor.remote()
     try:
         ray.get(rank.train.remote({"mailbox": mailbox}, _backend(resources)))
-    except (RayActorError, RayTaskError) as error:
+    except RayError as error:  # also what is no death of an actor to Ray: its memory monitor's kill
         ray.kill(rank)
         ray.get(mailbox.lost.remote({0: str(error)}))
 
