@@ -15,11 +15,12 @@ from pathlib import Path
 _ROOT = Path(__file__).parents[1]
 _SILENT = (
     "assignment", "bundled_path", "carried", "clock", "command", "data_report", "errors", "object_store",
-    "report", "times", "trace", "trial_storage", "worker", "working_copy",
+    "repeated", "report", "times", "trace", "trial_storage", "worker", "working_copy",
 )  # fmt: skip
 """Modules of `train_fn` that compute nothing: they carry, describe, measure time or hand out."""
 _DECIDING = (
-    "search/even.py", "search/halving.py", "search/sampler.py", "search/study.py", "spaces/space.py",
+    "search/confirming.py", "search/even.py", "search/halving.py", "search/sampler.py", "search/stalled.py",
+    "search/standing.py", "search/steps.py", "search/study.py", "search/told.py", "spaces/space.py",
 )  # fmt: skip
 
 

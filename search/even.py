@@ -49,12 +49,18 @@ def _value(distribution: BaseDistribution, share: float) -> ParamValue:
             value: ParamValue = choices[int(share * len(choices))]  # type: ignore[assignment]
             return value
         case IntDistribution(low=low, high=high, log=log, step=step):
-            inside = _between(low - 0.5, high + 0.5, share, log)
-            return min(high, low + step * round((inside - low) / step))
-        case FloatDistribution(low=low, high=high, log=log, step=step):
-            inside = _between(low, high, share, log)
-            return inside if step is None else min(high, low + step * round((inside - low) / step))
+            return low + step * _steps(low, high, step, share, log)
+        case FloatDistribution(low=low, high=high, log=log, step=None):
+            return _between(low, high, share, log)
+        case FloatDistribution(low=low, high=high, log=log, step=float(step)):
+            return low + step * _steps(low, high, step, share, log)
     raise AssertionError(f"unknown distribution {distribution}")
+
+
+def _steps(low: float, high: float, step: float, share: float, log: bool) -> int:
+    """Return how many steps above `low` a value lies of which each has half a step on both sides."""
+    inside = _between(low - step / 2, high + step / 2, share, log)
+    return min(round((high - low) / step), max(0, round((inside - low) / step)))
 
 
 def _between(low: float, high: float, share: float, log: bool) -> float:

@@ -77,7 +77,8 @@ class Peers:
             return None
         self._seen[report.trial] = window
         level, peers = report.points[-1].ema_98, self._levels.setdefault(window, [])
-        limit = far_above(level, peers, self._rule)
+        limit, others = far_above(level, peers, self._rule), len(peers)
+        median = peers[others // 2] if peers else level
         insort(peers, level)
         falls = report.trend.startswith("falling") or report.steps < 2 * MIN_POINTS  # too few to say
         if limit is None or falls:
@@ -87,6 +88,6 @@ class Peers:
         if report.tokens_seen - since < self._rule.patience * self._max_tokens:
             return None
         told = f"smoothed loss {level:.2f} is stalled above {limit:.2f}"
-        others = f"where {len(peers) - 1} other trials have a median of {peers[len(peers) // 2]:.2f}"
-        reason = f"stopped at {say_tokens(report.tokens_seen)} tokens: {told}, {others} at equal tokens"
+        told += f", where {others} other trials have a median of {median:.2f} at equal tokens"
+        reason = f"stopped at {say_tokens(report.tokens_seen)} tokens: {told}"
         return Verdict("diverged", reason)

@@ -1,3 +1,6 @@
+import ast
+from pathlib import Path
+
 from search.code_version import changed_sources, code_version, source_hash
 
 SOURCE = '''"""A module."""
@@ -26,6 +29,25 @@ def test_what_trains_and_decides_is_in_the_version_and_what_shows_is_not() -> No
     sources = code_version().sources
     assert {"train_fn/loss.py", "train_fn/engine.py", "search/halving.py", "search/study.py"} <= set(sources)
     assert not {"search/progress.py", "train_fn/worker.py", "search/summary.py"} & set(sources)
+
+
+def test_what_the_deciding_modules_import_of_the_search_decides_too() -> None:
+    keeps = {
+        "search/journal.py",
+        "search/state.py",
+        "search/trial_state.py",
+    }  # and replay, but decide nothing
+    root, known, left = Path(__file__).parents[3], set(), ["sampler", "scheduler", "confirming"]
+    while left:
+        path = f"search/{left.pop()}.py"
+        if path not in known | keeps:
+            known.add(path)
+            tree = ast.parse((root / path).read_text())
+            froms = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+            left += [module.removeprefix("search.") for module in froms if module.startswith("search.")]
+    assert known - {"search/scheduler.py"} == {
+        path for path in code_version().sources if path.startswith("search/")
+    }
 
 
 def test_new_and_lost_files_are_changes() -> None:

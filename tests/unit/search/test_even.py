@@ -43,3 +43,10 @@ def test_ten_points_in_a_row_leave_no_gap_of_a_quarter_of_the_range(seed: int, f
 def test_choices_get_their_fair_share(seed: int) -> None:
     points = [even_point(SPACE, seed, number)["batch"] for number in range(40)]
     assert all(5 <= points.count(choice) <= 15 for choice in (4, 8, 16, 32))
+
+
+def test_values_a_step_apart_get_their_fair_share_at_the_ends_too() -> None:
+    whole, real = IntDistribution(0, 800, step=400), FloatDistribution(0.0, 0.2, step=0.1)
+    points = [even_point({"whole": whole, "real": real}, 0, number) for number in range(300)]
+    assert all(90 <= sum(point["whole"] == value for point in points) <= 110 for value in (0, 400, 800))
+    assert all(90 <= sum(point["real"] == value for point in points) <= 110 for value in (0.0, 0.1, 0.2))

@@ -42,9 +42,16 @@ def test_a_stalled_trial_is_ended_when_it_has_lasted() -> None:
     verdict = those.judge(report(8, 200, 4.0))
     assert verdict is not None
     assert verdict.status == "diverged"
-    assert verdict.reason.startswith(
-        "stopped at 200 tokens: smoothed loss 4.00 is stalled above 3.45, where 7"
-    )
+    told = "smoothed loss 4.00 is stalled above 3.45, where 7 other trials have a median of 2.30"
+    assert verdict.reason == f"stopped at 200 tokens: {told} at equal tokens"
+
+
+def test_the_median_named_is_that_of_the_others() -> None:
+    those = Peers(StallRule(patience=0.0), max_tokens=1_000, window_tokens=100)
+    those.restore(report(k, 100, level) for k, level in enumerate((1.0, 1.1, 1.2, 1.3, 2.9, 3.0, 3.1)))
+    verdict = those.judge(report(8, 100, 9.0))
+    assert verdict is not None
+    assert "stalled above 1.95, where 7 other trials have a median of 1.30" in verdict.reason
 
 
 def test_a_trial_that_falls_or_has_hardly_begun_or_repeats_itself_is_left_alone() -> None:
