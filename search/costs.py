@@ -44,6 +44,9 @@ class Tokens:
     """Trials expected to reach the end."""
     confirming: int = 0
     """Runs that confirm the best of them, each to its end."""
+    evaluations: int = 0
+    """Expected: at each rung reached, at the end, and of the base model."""
+    most_evaluations: int = 0
 
 
 def search_tokens(trials: int, halving: HalvingConfig, max_tokens: int, confirm: ConfirmConfig) -> Tokens:
@@ -70,13 +73,15 @@ def search_tokens(trials: int, halving: HalvingConfig, max_tokens: int, confirm:
             for rung in range(rules.bracket_of(trial), len(rules.rungs) if stop is None else stop):
                 survivors[rung] += 1
     passed = tuple(round(count / games) for count in survivors)
-    again = confirm.seeds * min(confirm.top, trials)
+    again, each = confirm.seeds * min(confirm.top, trials), 1 + len(passed)
     return Tokens(
         at_most=(trials + again) * max_tokens,
         expected=round(spent / games) + again * max_tokens,
         survivors=passed,
         finished=round(finished / games),
         confirming=again,
+        evaluations=trials + sum(passed) + again * each + 1,
+        most_evaluations=(trials + again) * each + 1,
     )
 
 
@@ -122,7 +127,7 @@ def search_hours(
         shape: Of the base model.
         config: Of a trial.
         tokens: Of the search.
-        eval_tokens: Tokens of all evaluations.
+        eval_tokens: Tokens of one evaluation.
         cluster: Whose GPUs are meant.
         precision: Of the trials.
         busy_devices: GPUs or cores at work at the same time.
@@ -131,14 +136,15 @@ def search_hours(
     per_token = 6 - 2 * (config.model.lora.rank > 0) + 2 * config.model.activation_checkpointing
     tflops, words = _speed(cluster, precision, gpu)
 
-    def hours(train_tokens: float) -> float:
-        return (per_token * train_tokens + 2 * eval_tokens) * shape.parameters / (tflops * 1e12) / 3600
+    def hours(train_tokens: float, evaluations: int) -> float:
+        per_parameter = per_token * train_tokens + 2 * evaluations * eval_tokens
+        return per_parameter * shape.parameters / (tflops * 1e12) / 3600
 
-    expected = hours(tokens.expected)
+    expected = hours(tokens.expected, tokens.evaluations)
     return Hours(
         device="GPU" if gpu else "CPU core",
         expected=expected,
-        at_most=hours(tokens.at_most),
+        at_most=hours(tokens.at_most, tokens.most_evaluations),
         wall_expected=expected / max(busy_devices, 1.0),
         assumption=f"{per_token} FLOPs per parameter and token, {words}",
     )

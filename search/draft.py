@@ -191,9 +191,7 @@ def _model(
     gpu = resources.gpus_per_rank > 0
     precision = planned_precision(config.engine.precision, gpu)
     length = data.mean_example_tokens or float(config.data.max_example_tokens)
-    # At each rung reached, at the end, and the base model once.
-    evaluations = trials + sum(tokens.survivors) + tokens.confirming * (1 + len(tokens.survivors)) + 1
-    eval_tokens = evaluations * (data.eval_examples or config.data.max_eval_examples) * length
+    eval_tokens = (data.eval_examples or config.data.max_eval_examples) * length
     per_rank = resources.gpus_per_rank if gpu else resources.cpus_per_rank
     busy = slots * resources.ranks_per_slot * per_rank
     kept = max(experiment.budget.keep_weights, experiment.confirm.top)

@@ -1,7 +1,5 @@
 """A plan as a page: a table on a terminal, plain lines elsewhere, Markdown and JSON for the record."""
 
-import dataclasses
-import json
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -12,7 +10,6 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from search.draft import Model, Plan
 from search.memory import MemoryEstimate
-from spaces.describe import describe
 from spaces.paths import leaves
 from spaces.words import count_text, gib_text, params_text, seconds_text
 from train_fn.checkpoint_files import KEPT
@@ -109,25 +106,6 @@ def plan_markdown(plan: Plan) -> str:
         lines.append("")
     lines += [f"- {line}" for line in _remarks(plan)]
     return "\n".join(lines).rstrip() + "\n"
-
-
-def plan_json(plan: Plan) -> dict[str, object]:
-    """Return the plan as JSON values, distributions in Optuna's own form."""
-    plain: dict[str, object] = {
-        "experiment": describe(plan.experiment),
-        "cluster": dataclasses.asdict(plan.cluster),
-        "storage": plan.storage,
-        "rungs": plan.rungs,
-        "slots": plan.slots,
-        "data": dataclasses.asdict(plan.data),
-        "steps": [dataclasses.asdict(step) for step in plan.steps],
-        "tokens": dataclasses.asdict(plan.tokens),
-        "model": None if plan.model is None else dataclasses.asdict(plan.model),
-        "notes": plan.notes,
-        "problems": plan.problems,
-    }
-    result: dict[str, object] = json.loads(json.dumps(plain))
-    return result
 
 
 def distribution_text(distribution: BaseDistribution) -> str:

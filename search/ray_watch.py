@@ -7,6 +7,7 @@ command goes on from it exactly as after a `kill -9` of this one.
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -60,16 +61,16 @@ def _runs(process: psutil.Process) -> bool:
 def control_store(address: str) -> Callable[[], str | None]:
     """Return what tells whether a cluster's control store (`host:port`) still answers."""
     host, _, port = address.rpartition(":")
-    silent = 0.0
+    heard = time.monotonic()
 
     def lost() -> str | None:
-        nonlocal silent
+        nonlocal heard
         try:
             socket.create_connection((host, int(port)), _CONNECT_S).close()
         except OSError:
-            silent += LOOK_S
-        else:
-            silent = 0.0
-        return f"Ray at {address} does not answer" if silent >= PATIENCE_S else None
+            silent_s = time.monotonic() - heard
+            return f"Ray at {address} does not answer" if silent_s >= PATIENCE_S else None
+        heard = time.monotonic()
+        return None
 
     return lost

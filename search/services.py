@@ -1,7 +1,6 @@
 """Ask the services beside the cluster: the tracking server, and the Hugging Face Hub."""
 
 import os
-from pathlib import Path
 
 from search import tracking_uri
 from search.checkup import Check
@@ -29,8 +28,8 @@ def _database(uri: str, shown: str) -> Check:
     from sqlalchemy import create_engine
     from sqlalchemy.exc import SQLAlchemyError
 
-    file = Path(shown.partition("://")[2].removeprefix("/"))
-    if uri.startswith("sqlite") and not file.exists():
+    file = tracking_uri.sqlite_file(uri)
+    if file is not None and not file.exists():
         writable = os.access(file.parent, os.W_OK)
         told = "will be made by the first search" if writable else f"cannot be made in {file.parent}"
         return Check("tracking", "ok" if writable else "failed", f"{shown} {told}")

@@ -189,7 +189,7 @@ class Study:
     def _tell_failed(self, trial: Trial, frozen: FrozenTrial, final: bool) -> None:
         attempt = frozen.user_attrs.get(_ATTEMPT, 1)
         again = not final and attempt < MAX_ATTEMPTS and _CONFIRMS not in frozen.user_attrs
-        if again:
+        if again and _uses_budget(frozen):  # a crash may have come after this and before FAIL
             trial.set_user_attr(_RETRIED, True)
             self._used -= 1  # its second attempt uses the budget in its place
         self._study.tell(trial, state=TrialState.FAIL)

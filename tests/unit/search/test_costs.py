@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -48,6 +50,13 @@ def test_what_confirms_the_best_is_counted_in_whole_runs() -> None:
     halving = HalvingConfig(first_rung_tokens=1_000)
     bare, confirmed = (search_tokens(9, halving, 9_000, c) for c in (OFF, ConfirmConfig(top=2, seeds=3)))
     assert confirmed.confirming == 6
+    each = 1 + len(bare.survivors)
+    assert (
+        confirmed.evaluations - bare.evaluations
+        == confirmed.most_evaluations - bare.most_evaluations
+        == 6 * each
+    )
+    assert bare.evaluations < bare.most_evaluations
     assert confirmed.at_most - bare.at_most == confirmed.expected - bare.expected == 6 * 9_000
     assert search_tokens(1, halving, 9_000, ConfirmConfig(top=2, seeds=3)).confirming == 3
     disk = [search_disk(GPT_J, TrainConfig(), "bf16", 9, some, 1, 100.0, 5) for some in (bare, confirmed)]
@@ -56,7 +65,7 @@ def test_what_confirms_the_best_is_counted_in_whole_runs() -> None:
 
 def test_without_rungs_every_trial_goes_to_its_end() -> None:
     tokens = search_tokens(5, HalvingConfig(first_rung_tokens=10_000), 10_000, OFF)
-    assert tokens == Tokens(50_000, 50_000, (), 5)
+    assert tokens == Tokens(50_000, 50_000, (), 5, evaluations=6, most_evaluations=6)
 
 
 def test_hours_are_flops_over_speed() -> None:
@@ -74,8 +83,10 @@ def test_hours_are_flops_over_speed() -> None:
     assert same.expected == pytest.approx(hours.expected), (
         "adapters save the two FLOPs that checkpointing adds"
     )
-    evaluated = search_hours(GPT_J, config, TOKENS, 3 * 3_000_000, machine("A100"), "bf16", 4, gpu=True)
+    judged = replace(TOKENS, evaluations=3, most_evaluations=9)
+    evaluated = search_hours(GPT_J, config, judged, 3_000_000, machine("A100"), "bf16", 4, gpu=True)
     assert evaluated.expected == pytest.approx(2 * hours.expected), "forward is a third of a step"
+    assert evaluated.at_most == pytest.approx(2 * hours.at_most), "where all trials reach all rungs"
 
 
 def test_longer_names_are_found_before_shorter_ones() -> None:

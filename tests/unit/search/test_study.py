@@ -188,6 +188,27 @@ def test_a_failed_trial_is_tried_again_with_its_values_and_uses_the_budget_once(
     assert study.ask()[1] != tried[0]
 
 
+def test_a_command_that_is_killed_while_it_tells_a_failure_uses_no_more_of_the_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class KilledError(BaseException):
+        pass
+
+    def killed(*_: object, **__: object) -> None:
+        raise KilledError
+
+    study = Study.open(EXPERIMENT, tmp_path)
+    number, _ = study.ask()
+    with monkeypatch.context() as patch, pytest.raises(KilledError):
+        patch.setattr(optuna.Study, "tell", killed)
+        study.tell(outcome(number, "failed"), {})
+    study = Study.open(EXPERIMENT, tmp_path)
+    study.tell(outcome(number, "failed"), {})
+    assert study.count() == 0, "its second attempt has not begun"
+    next_of_retry(study)
+    assert study.count() == 2, "the second attempt, and the other known good point"
+
+
 def test_a_trial_whose_failure_is_final_is_not_tried_again(tmp_path: Path) -> None:
     study = Study.open(EXPERIMENT, tmp_path)
     number, _ = study.ask()
