@@ -129,7 +129,8 @@ def event_lines(name: str, before: SearchState, after: SearchState, event: Event
 
 def status_line(state: SearchState, goal: Goal, now: float) -> str:
     """Sum up the search in one line."""
-    started = f"{len(tried(state))} of {goal.trials} trials started{_counts_text(tried(state))}"
+    known = tried(state)  # the second attempt at a failed one is a trial too
+    started = f"{len(known)} of {max(goal.trials, len(known))} trials started{_counts_text(known)}"
     again = repeats(state)
     if again:
         runs = len(again) + _repeats_to_come(state, goal)

@@ -79,7 +79,7 @@ class Tracker:
         self._runs: MlflowRuns | None = None
         self._address: str | None = None
         self._artifacts: deque[Path] = deque()
-        self._in_trouble = False
+        self._connected = self._in_trouble = False
         self._over = False
         self._wake = threading.Event()
         self._stop = threading.Event()
@@ -113,6 +113,8 @@ class Tracker:
         self._wake.set()
 
         def sent() -> bool:
+            if target and not self._connected and not self._in_trouble:
+                return False  # whether MLflow still has what an earlier command sent is not known yet
             return self._cursor.offset >= target and not self._artifacts
 
         with self._moved:
@@ -170,7 +172,9 @@ class Tracker:
     def _say_trouble(self, error: Exception) -> None:
         if self._in_trouble:
             return
-        self._in_trouble = True
+        with self._moved:
+            self._in_trouble = True
+            self._moved.notify_all()
         logger.warning(
             "MLflow at %s fails (%s); the search goes on, its figures wait on disk",
             redact(self._uri),
@@ -224,8 +228,11 @@ class Tracker:
         self._address = runs.address() if known else None
         # An offset within a line is none of this ledger: what is sent again stays single.
         offset = self._cursor.offset if known and ledger.starts_line(self._ledger, self._cursor.offset) else 0
-        self._cursor = Cursor(redact(self._uri), search_id, offset, runs.ids())
         self._state = state_at(self._ledger, offset)
+        with self._moved:
+            self._cursor = Cursor(redact(self._uri), search_id, offset, runs.ids())
+            self._connected = True
+            self._moved.notify_all()
         # What mlflow has imported stays: each full collection walked it, 0.2 s in which no thread runs.
         gc.freeze()
         return runs

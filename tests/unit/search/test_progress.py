@@ -85,6 +85,11 @@ def test_the_status_line_sums_up() -> None:
     )
 
 
+def test_a_second_attempt_is_a_trial_and_never_one_of_too_few() -> None:
+    goal = goal_of(replace(experiment(), budget=BudgetConfig(trials=3)))
+    assert "4 of 4 trials started" in status_line(replay(small_search()), goal, 1102.0)
+
+
 def test_confirming_is_told_apart_from_searching() -> None:
     events = [*small_search()[:-1], *a_repeat(4, confirms=1, seed=1, nll=2.6)]
     assert lines_of(events)[-2:] == [

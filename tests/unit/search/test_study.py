@@ -199,9 +199,10 @@ def test_a_command_that_is_killed_while_it_tells_a_failure_uses_no_more_of_the_b
 
     study = Study.open(EXPERIMENT, tmp_path)
     number, _ = study.ask()
-    with monkeypatch.context() as patch, pytest.raises(KilledError):
+    with monkeypatch.context() as patch:
         patch.setattr(optuna.Study, "tell", killed)
-        study.tell(outcome(number, "failed"), {})
+        with pytest.raises(KilledError):
+            study.tell(outcome(number, "failed"), {})
     study = Study.open(EXPERIMENT, tmp_path)
     study.tell(outcome(number, "failed"), {})
     assert study.count() == 0, "its second attempt has not begun"

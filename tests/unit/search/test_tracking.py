@@ -137,6 +137,22 @@ def test_sending_everything_again_doubles_nothing(uri: str, tmp_path: Path) -> N
     assert load_cursor(folder / CURSOR_NAME, redact(uri)) == before
 
 
+def test_a_command_that_repeats_a_finished_search_waits_until_it_knows_whether_mlflow_still_has_it(
+    uri: str, empty_database: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "exp9"
+    write(folder, small_search())
+    lost = send(uri, folder).run_ids()
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
+    tracker = Tracker(uri, experiment(), folder)
+    tracker.start()
+    assert tracker.flush(60)
+    there = {run.info.run_id for run in Sent(uri).client.search_runs(["1"], max_results=100)}
+    assert set(tracker.run_ids().values()) <= there
+    assert not set(tracker.run_ids().values()) & set(lost.values())
+    tracker.close(60)
+
+
 def test_a_later_command_goes_on_in_the_same_runs(uri: str, tmp_path: Path) -> None:
     folder = tmp_path / "exp9"
     events = small_search()
