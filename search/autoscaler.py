@@ -4,12 +4,13 @@
 (docs.ray.io, "Cluster YAML Configuration Options": `available_node_types`, `max_workers`).
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from search.cluster import GIB, Node, kind_of_gpu
+from search.cluster import GIB, Cluster, Node, kind_of_gpu, ray_cluster
 from spaces.experiment import ResourcesConfig
 from train_fn.errors import InputError
 
@@ -17,11 +18,24 @@ CONFIGURATION = Path("~/ray_bootstrap_config.yaml")
 """On the head; a command that runs elsewhere finds no such file and takes the cluster as it is."""
 
 
-def addable_nodes(path: Path = CONFIGURATION) -> tuple[Node, ...]:
-    """Return the worker nodes that an autoscaler may have running, at most, by its configuration.
+def growing_cluster(path: Path = CONFIGURATION) -> Cluster:
+    """Return the Ray cluster that is connected, with what its autoscaler may add.
+
+    Raises:
+        InputError: The file is none that `ray up` writes.
+    """
+    nodes, most = addable_nodes(path)
+    return replace(ray_cluster(), addable=nodes, most_added=most)
+
+
+def addable_nodes(path: Path = CONFIGURATION) -> tuple[tuple[Node, ...], int]:
+    """Return the worker nodes that an autoscaler may have running, by its configuration.
 
     Args:
         path: The file that `ray up` leaves on the head; need not exist.
+
+    Returns:
+        As many of each type as it may have, and how many of all at the same time.
 
     Raises:
         InputError: The file is none that `ray up` writes.
@@ -29,13 +43,13 @@ def addable_nodes(path: Path = CONFIGURATION) -> tuple[Node, ...]:
     try:
         text = path.expanduser().read_text()
     except OSError:
-        return ()
+        return (), 0
     try:
         config = yaml.safe_load(text)
         types = config["available_node_types"]
         workers = [kind for kind in types if kind != config["head_node_type"]]
-        nodes = [node for kind in workers for node in _of_type(kind, types[kind])]
-        return tuple(nodes[: int(config.get("max_workers", len(nodes)))])
+        nodes = tuple(node for kind in workers for node in _of_type(kind, types[kind]))
+        return nodes, min(len(nodes), int(config.get("max_workers", len(nodes))))
     except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"{path} is no configuration of `ray up` ({type(error).__name__}: {error}); "

@@ -51,7 +51,9 @@ class Cluster:
     local: bool
     """The command starts Ray itself, on this machine alone."""
     addable: tuple[Node, ...] = ()
-    """All that an autoscaler may have running at the same time, besides the head."""
+    """What an autoscaler may have running besides the head: of each kind of node as many as it may."""
+    most_added: int = 0
+    """... and so many of them at the same time."""
 
     @property
     def possible(self) -> tuple[Node, ...]:
@@ -63,7 +65,7 @@ class Cluster:
         """Say what it is: `Ray cluster of 3 nodes`."""
         if self.local:
             return "this machine"
-        grows = f", up to {len(self.addable)} and the head" if self.addable else ""
+        grows = f", up to {self.most_added} and the head" if self.addable else ""
         return f"Ray cluster of {len(self.nodes)} nodes{grows}"
 
 

@@ -34,12 +34,13 @@ def main() -> int:
     storage = local_storage(args.storage)
     storage.mkdir(parents=True, exist_ok=True)
     uri = tracking_uri.resolve(experiment.tracking.uri, os.environ.get("MLFLOW_TRACKING_URI"), storage)
+    from search.autoscaler import growing_cluster
     from search.examination import examine
     from search.local_ray import connected
 
     checks: list[Check] = []
     with connected(address):
-        cluster = ray_cluster()
+        cluster = growing_cluster() if address else ray_cluster()
         plan = draft_plan(experiment, cluster, storage)
         checkpoint = plan.model.disk.checkpoint_gib if plan.model else None
         for check in examine(experiment, cluster, storage, uri, checkpoint, args.repo):

@@ -40,17 +40,20 @@ def place(resources: ResourcesConfig, nodes: Iterable[Node], memory: HostMemory 
     """
     devices, both = [], []
     for node in nodes:
-        ranks = ranks_on(node, resources)
-        devices.append(ranks)
-        both.append(int(min(ranks, _by_memory(node, memory))))
+        devices.append(ranks_on(node, resources))
+        both.append(_fitting(node, resources, memory))
     return Placement(_slots(devices, resources), _slots(both, resources))
 
 
 def place_at_most(resources: ResourcesConfig, cluster: Cluster, memory: HostMemory | None) -> Placement:
-    """Count the slots that fit once the autoscaler has added all it may. Takes the arguments of `place`."""
+    """Count the slots that fit once the autoscaler has added all it may. Takes the arguments of `place`.
+
+    It adds nodes for what is asked for, so of more than it may have at the same time those that hold most.
+    """
     now = place(resources, cluster.nodes, memory)
     heads = [node for node in cluster.nodes if node.is_head]
-    grown = place(resources, (*heads, *cluster.addable), memory)
+    best = sorted(cluster.addable, key=lambda node: -_fitting(node, resources, memory))
+    grown = place(resources, (*heads, *best[: cluster.most_added]), memory)
     return Placement(max(now.by_devices, grown.by_devices), max(now.by_memory, grown.by_memory))
 
 
@@ -70,6 +73,10 @@ def ranks_on(node: Node, resources: ResourcesConfig) -> int:
 def has_kind(node: Node, accelerator: str) -> bool:
     """Tell whether a node has GPUs of this kind: by Ray's name, or as a word of the driver's longer one."""
     return accelerator == node.gpu_name or accelerator in re.split(r"[\s-]", node.gpu_name)
+
+
+def _fitting(node: Node, resources: ResourcesConfig, memory: HostMemory | None) -> int:
+    return int(min(ranks_on(node, resources), _by_memory(node, memory)))
 
 
 def _slots(ranks_by_node: Sequence[int], resources: ResourcesConfig) -> int:

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from search.cli import experiment_parser, prepare_environment, resolve
-from search.cluster import Cluster, find_address, local_machine, ray_cluster
+from search.cluster import Cluster, find_address, local_machine
 from search.plan import draft_plan, refuse
 from search.plan_text import print_plan
 from search.remote import is_dashboard, run_remotely
@@ -59,12 +59,13 @@ def _machines(storage: Path, address: str) -> Cluster:
     if not address:
         return local_machine()
     prepare_environment(address)
+    from search.autoscaler import growing_cluster
     from search.local_ray import connected
     from search.shared import check_shared
 
     with connected(address):
         check_shared(storage)
-        return ray_cluster()
+        return growing_cluster()
 
 
 if __name__ == "__main__":

@@ -5,16 +5,15 @@ import signal
 import socket
 import sys
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 from search import tracking_uri
-from search.autoscaler import addable_nodes, request_slots
+from search.autoscaler import growing_cluster, request_slots
 from search.capacity import Capacity, fixed, following
 from search.carrier import Carrier, carrying
 from search.cli import EXIT_RAY_LOST
 from search.closing import closing_lines
-from search.cluster import Cluster, local_machine, ray_cluster
+from search.cluster import Cluster, local_machine
 from search.code_version import code_version
 from search.continuation import check_code, check_unchanged
 from search.data import prepared_data
@@ -135,8 +134,7 @@ def _run(
             if address:
                 check_shared(storage)
             if plan is None:
-                cluster = replace(ray_cluster(), addable=addable_nodes())
-                plan = _plan(experiment, cluster, storage, prepared)
+                plan = _plan(experiment, growing_cluster(), storage, prepared)
             inputs = SearchInputs(
                 folder=folder.resolve(),
                 prepared=prepared.folder.resolve(),

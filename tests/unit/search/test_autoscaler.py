@@ -21,11 +21,12 @@ available_node_types:
 def test_the_workers_of_a_configuration_are_counted_up_to_its_limits(tmp_path: Path) -> None:
     path = tmp_path / "ray.yaml"
     path.write_text(CONFIGURATION)
-    nodes = addable_nodes(path)
-    assert [node.name for node in nodes] == ["large", "large", "small"]
+    nodes, most = addable_nodes(path)
+    assert [node.name for node in nodes] == ["large"] * 2 + ["small"] * 5
+    assert most == 3
     large = nodes[0]
     assert (large.cpus, large.gpus, large.memory_gib, large.gpu_name) == (32, 4, 2, "A100")
-    assert addable_nodes(tmp_path / "absent.yaml") == ()
+    assert addable_nodes(tmp_path / "absent.yaml") == ((), 0)
 
 
 @pytest.mark.parametrize("text", ["[1, 2]", "{", "available_node_types: {a: {}}\nhead_node_type: b"])

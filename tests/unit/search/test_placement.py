@@ -53,10 +53,15 @@ def test_ranks_run_on_the_kind_of_gpu_they_ask_for(named: str, kind: str, ranks:
 
 def test_what_the_autoscaler_may_add_counts_with_the_head_but_not_twice() -> None:
     head, worker = replace(node(1, 0), is_head=True), node(4, 0, 0)
-    cluster = Cluster((head, worker), local=False, addable=(worker, worker))
+    cluster = Cluster((head, worker), local=False, addable=(worker, worker), most_added=2)
     assert place(ResourcesConfig(), cluster.nodes, None).by_devices == 5
     assert place_at_most(ResourcesConfig(), cluster, None).by_devices == 9
     assert place_at_most(ResourcesConfig(), replace(cluster, addable=()), None).by_devices == 5
+    assert place_at_most(ResourcesConfig(), replace(cluster, most_added=1), None).by_devices == 5
+    kinds = replace(cluster, addable=(worker, node(32, 0, 0)), most_added=1)
+    assert place_at_most(ResourcesConfig(), kinds, None).by_devices == 33, (
+        "the kind that holds more, not the first"
+    )
     assert place_at_most(ResourcesConfig(), cluster, HostMemory(1, 1)).by_memory == 9, "no limit is told"
 
 

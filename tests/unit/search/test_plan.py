@@ -95,13 +95,13 @@ def test_a_cluster_that_has_to_grow_first_is_planned_as_it_may_become(
     laptop: Experiment, tmp_path: Path
 ) -> None:
     head, worker = Node(0, 0, 8, None, "head", is_head=True), Node(3, 0, 0, None, "worker")
-    grown = plan(laptop, tmp_path, Cluster((head,), False, (worker, worker)))
+    grown = plan(laptop, tmp_path, Cluster((head,), False, (worker, worker), 2))
     assert (grown.slots, grown.most_slots) == (6, 16), "more machines may join by hand, for all 16 trials"
     with pytest.raises(InputError, match=r"resources.cpus_per_rank = 4 needs 4 CPUs .* larger nodes"):
         plan(
             replace_all(laptop, {"resources.cpus_per_rank": 4.0}),
             tmp_path,
-            Cluster((head,), False, (worker,)),
+            Cluster((head,), False, (worker,), 1),
         )
 
 
