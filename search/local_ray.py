@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from search.cluster import local_machine
 from train_fn.errors import InputError
@@ -29,6 +30,8 @@ class RayInstance:
     """`host:port`."""
     job: str
     """The command's job on it."""
+    cluster: str = ""
+    """Name of its session: another one after a restart, which counts jobs from the beginning."""
 
 
 @contextmanager
@@ -75,6 +78,7 @@ def connected(address: str) -> Iterator[RayInstance]:
             session="" if address else str(context.address_info["session_dir"]),
             control_store=str(context.address_info["gcs_address"]),
             job=ray.get_runtime_context().get_job_id(),
+            cluster=Path(str(context.address_info["session_dir"])).name,
         )
     finally:
         ray.shutdown()

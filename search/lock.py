@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -41,6 +41,17 @@ class Owner:
     """Folder of the Ray that the command started on its host; empty before, or on a running cluster."""
     ray_job: str = ""
     """The command's job on a running cluster."""
+    ray_cluster: str = ""
+    """`RayInstance.cluster` of that; empty in a lock of an earlier version."""
+
+    def served_by(self, instance: RayInstance) -> "Owner":
+        """Return the command with the Ray that serves it."""
+        job = "" if instance.session else instance.job
+        return replace(self, ray_session=instance.session, ray_job=job, ray_cluster=instance.cluster)
+
+    def job_left_on(self, instance: RayInstance) -> str:
+        """Return the command's job on a running cluster; empty where it had none, or had it on another."""
+        return "" if instance.session or self.ray_cluster not in ("", instance.cluster) else self.ray_job
 
 
 class Lock:
@@ -61,8 +72,7 @@ class Lock:
 
     def note_ray(self, instance: RayInstance) -> None:
         """Write down which Ray serves this command, for the one that finds it dead."""
-        job = "" if instance.session else instance.job
-        self._owner = replace(self._owner, ray_session=instance.session, ray_job=job)
+        self._owner = self._owner.served_by(instance)
         self._write(asdict(self._owner))
 
     def release(self) -> None:
@@ -83,7 +93,8 @@ class Lock:
 
     def _beat(self) -> None:
         while not self._over.wait(TOUCH_S):
-            os.utime(self._file)
+            with suppress(OSError):  # a shared folder that is away for a moment ends no heartbeat
+                os.utime(self._file)
 
 
 @contextmanager
@@ -124,6 +135,7 @@ def read_owner(text: str) -> Owner | None:
             since=float(values["since"]),
             ray_session=str(values["ray_session"]),
             ray_job=str(values["ray_job"]),
+            ray_cluster=str(values.get("ray_cluster", "")),
         )
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None

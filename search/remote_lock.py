@@ -13,7 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 from search.local_ray import RayInstance
 from search.lock import DEAD_AFTER_S, Lock, Owner, read_owner, refusal
@@ -49,8 +49,7 @@ class RemoteLock:
 
     def note_ray(self, instance: RayInstance) -> None:
         """Write down which Ray serves this command, for the one that finds it dead."""
-        job = "" if instance.session else instance.job
-        self._owner = replace(self._owner, ray_session=instance.session, ray_job=job)
+        self._owner = self._owner.served_by(instance)
         self._write()
 
     def release(self) -> None:

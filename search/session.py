@@ -87,8 +87,10 @@ def run_session(
     experiment = with_rungs(experiment)
     with locked(storage / f"{experiment.name}.lock") as lock:
         _end_what_was_left(lock.previous)
-        if fresh and (aside := set_aside(storage, experiment.name)) is not None:
-            print(f"the search that was here is kept: --storage {aside} opens it")
+        if fresh and folder.exists():
+            _check_new(experiment, storage, address)
+            if (aside := set_aside(storage, experiment.name)) is not None:
+                print(f"the search that was here is kept: --storage {aside} opens it")
         with (
             carrying(storage, experiment.name, lock) as carrier,
             closing(Ledger(folder / LEDGER)) as ledger,
@@ -128,8 +130,8 @@ def _run(
         with connected(address) as instance:
             locks = (lock,) if carrier is None else (lock, carrier.lock)
             for one in locks:
-                if one.previous is not None and one.previous.ray_job and address:
-                    wait_for_job(one.previous.ray_job)
+                if one.previous is not None and (job := one.previous.job_left_on(instance)):
+                    wait_for_job(job)
                 one.note_ray(instance)
             if address:
                 check_shared(storage)
@@ -185,12 +187,24 @@ def _check_precision(config: TrainConfig) -> None:
         choose_precision(config.engine.precision, trial_device())
 
 
-def _plan(experiment: Experiment, cluster: Cluster, storage: Path, prepared: Prepared) -> Plan:
+def _check_new(experiment: Experiment, storage: Path, address: str) -> None:
+    """Refuse a search that cannot begin before the one that is there is moved aside for it."""
+    prepared = prepared_data(experiment.base, storage, print)
+    if not address:  # the machines of a cluster are known once Ray is connected
+        _made_plan(experiment, local_machine(), storage, prepared)
+
+
+def _made_plan(experiment: Experiment, cluster: Cluster, storage: Path, prepared: Prepared) -> Plan:
     """Plan with the data as it is; refuse before anything starts."""
     train = prepared.train
-    plan = make_plan(
+    return make_plan(
         experiment, cluster, storage, float(train.lengths.mean()), len(train), len(prepared.eval)
     )
+
+
+def _plan(experiment: Experiment, cluster: Cluster, storage: Path, prepared: Prepared) -> Plan:
+    """Plan, keep the plan beside the search, and say it."""
+    plan = _made_plan(experiment, cluster, storage, prepared)
     folder = storage / experiment.name
     (folder / PLAN).write_text(plan_markdown(plan))
     (folder / DATA_REPORT).write_bytes((prepared.folder / "report.json").read_bytes())

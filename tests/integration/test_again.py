@@ -165,6 +165,15 @@ def test_a_larger_budget_extends_a_finished_search(storage: Path, settings: tupl
     check_single(storage)
 
 
+def test_a_fresh_search_that_cannot_begin_moves_nothing(finished: Path, settings: tuple[str, ...]) -> None:
+    ledger = (finished / "exp4" / "events.jsonl").read_bytes()
+    for bad in ("data.sources=/nowhere/mistyped.jsonl", "resources.ranks_per_slot=1000"):
+        said = again(finished, *settings, bad, code=2, options=["--fresh"])
+        assert "is kept" not in said
+        assert (finished / "exp4" / "events.jsonl").read_bytes() == ledger
+        assert not (finished / "exp4.1").exists()
+
+
 def test_fresh_keeps_a_finished_and_an_interrupted_search_whole(
     storage: Path, settings: tuple[str, ...]
 ) -> None:

@@ -31,3 +31,12 @@ def test_a_move_that_a_crash_interrupted_is_taken_up(tmp_path: Path) -> None:
     search_in(tmp_path, "first")
     (tmp_path / "exp4.1").mkdir()
     assert set_aside(tmp_path, "exp4") == tmp_path / "exp4.1"
+
+
+def test_a_search_that_never_began_is_not_kept(tmp_path: Path) -> None:
+    folder = search_in(tmp_path, "first")
+    (folder / "events.jsonl").touch()
+    assert set_aside(tmp_path, "exp4") is None
+    assert folder.exists()
+    (folder / "events.jsonl").write_text("{}\n")
+    assert set_aside(tmp_path, "exp4") == tmp_path / "exp4.1"
