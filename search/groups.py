@@ -99,7 +99,10 @@ class _TellLosses(train.UserCallback):  # type: ignore[misc]
 
 
 def _trainer(settings: GroupSettings, name: str, mailbox: Any) -> Any:
-    from ray.train.torch import TorchConfig, TorchTrainer  # imports torch, which the driver does without
+    # These import torch, which the driver does without.
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    from search.local_ranks import LocalTorchConfig
 
     resources = settings.resources
     per_worker = {"CPU": resources.cpus_per_rank}
@@ -108,7 +111,7 @@ def _trainer(settings: GroupSettings, name: str, mailbox: Any) -> Any:
     return TorchTrainer(
         train_in_slot,
         train_loop_config={"mailbox": mailbox},
-        torch_config=TorchConfig(backend=_backend(resources)),
+        torch_config=(LocalTorchConfig if settings.local else TorchConfig)(backend=_backend(resources)),
         scaling_config=train.ScalingConfig(
             num_workers=resources.ranks_per_slot,
             use_gpu=resources.gpus_per_rank > 0,
