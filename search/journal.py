@@ -1,9 +1,13 @@
 """The file of a study, mended before it is opened."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+
+from train_fn.errors import InputError
 
 _LOCK_SUFFIX = ".lock"  # of optuna.storages.journal.JournalFileSymlinkLock, the backend's own
 
@@ -18,6 +22,21 @@ def open_journal(path: Path) -> JournalStorage:
     if path.exists():
         _cut_torn_line(path)
     return JournalStorage(JournalFileBackend(str(path)))
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """Say in one line that the study cannot be written; for a block, or for a whole function.
+
+    Raises:
+        InputError: In place of what the file system says (a full disk).
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"the study cannot be written: {error.strerror}; make room there, the same command goes on"
+        ) from error
 
 
 def _cut_torn_line(path: Path) -> None:

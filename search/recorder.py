@@ -213,8 +213,7 @@ def hear(study: Study, state: SearchState, number: int) -> None:
     Raises:
         InputError: The study cannot be written (a full disk).
     """
-    with _writing():
-        study.hear(number, _nll_by_tokens(state, number))
+    study.hear(number, _nll_by_tokens(state, number))
 
 
 def tell(study: Study, state: SearchState, outcome: Outcome) -> None:
@@ -223,19 +222,8 @@ def tell(study: Study, state: SearchState, outcome: Outcome) -> None:
     Raises:
         InputError: The study cannot be written (a full disk).
     """
-    with _writing():
-        study.tell(outcome, _nll_by_tokens(state, outcome.trial))
+    study.tell(outcome, _nll_by_tokens(state, outcome.trial))
 
 
 def _nll_by_tokens(state: SearchState, number: int) -> dict[int, float]:
     return {point.tokens_seen: point.nll for point in state.trials[number].evals}
-
-
-@contextmanager
-def _writing() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise InputError(
-            f"the study cannot be written: {error.strerror}; make room there, the same command goes on"
-        ) from error

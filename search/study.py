@@ -21,7 +21,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from search.halving import rung_tokens
-from search.journal import open_journal
+from search.journal import open_journal, writing
 from search.sampler import make_sampler
 from spaces.experiment import Experiment, ParamValue
 from spaces.space import check_space
@@ -77,6 +77,7 @@ class Study:
         opened._finish_retrying()
         return opened
 
+    @writing()
     def ask(self) -> tuple[int, dict[str, ParamValue]]:
         """Return the number and the values of a new trial.
 
@@ -91,6 +92,7 @@ class Study:
         self._used += 1
         return number, self._suggest_all(trial)
 
+    @writing()
     def repeat(self, confirms: int, seed: int) -> tuple[int, dict[str, ParamValue]]:
         """Return the number and the values of a new trial that runs another one again with this seed.
 
@@ -123,6 +125,7 @@ class Study:
         """List the trials that were asked for and never told: after a restart they are taken up again."""
         return [(t.number, self._params(t)) for t in self._trials(TrialState.RUNNING)]
 
+    @writing()
     def hear(self, number: int, intermediate: Mapping[int, float]) -> None:
         """Take in the evaluations of a trial that runs; the sampler learns from them before its end.
 
@@ -137,6 +140,7 @@ class Study:
         if not frozen.state.is_finished():
             self._report(Trial(self._study, frozen._trial_id), frozen, intermediate)
 
+    @writing()
     def tell(self, outcome: Outcome, intermediate: Mapping[int, float]) -> None:
         """Say how a trial ended.
 

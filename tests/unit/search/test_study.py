@@ -1,4 +1,5 @@
 import math
+import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -301,3 +302,21 @@ def test_a_known_good_point_outside_the_space_is_refused(tmp_path: Path) -> None
     with pytest.raises(InputError, match=r"known good point optim\.lr = 2\.0"):
         Study.open(replace(EXPERIMENT, known_good=({"optim.lr": 2.0},)), tmp_path)
     assert not (tmp_path / JOURNAL).exists()
+
+
+def test_a_full_disk_is_one_line_for_a_new_trial_too(tmp_path: Path) -> None:
+    study = Study.open(EXPERIMENT, tmp_path)
+    number, _ = study.ask()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / JOURNAL).stat().st_size, limits[1]))
+    try:
+        for write in (
+            study.ask,
+            lambda: study.repeat(number, seed=1),
+            lambda: study.hear(number, {900: 2.0}),
+            lambda: study.tell(outcome(number, "failed"), {}),
+        ):
+            with pytest.raises(InputError, match=r"the study cannot be written: .*; make room there"):
+                write()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
