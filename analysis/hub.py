@@ -9,7 +9,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.promotion import RECORD_NAME, WEIGHTS, PromotionRecord, read_record, weight_hashes
+from analysis.promotion import (
+    RECORD_NAME,
+    WEIGHTS,
+    PromotionRecord,
+    git_blob_id,
+    read_record,
+    sha256_of,
+    weight_files,
+    weight_hashes,
+)
 from spaces.repository import check_repo
 from train_fn.errors import InputError
 
@@ -40,6 +49,14 @@ class HubFile:
     sha256: str | None
     """Of the content, for a file of git LFS."""
 
+    def same_as(self, file: Path) -> bool:
+        """Whether a file here has the same content."""
+        if self.size != file.stat().st_size:
+            return False
+        if self.sha256 is not None:
+            return self.sha256 == sha256_of(file)
+        return self.blob_id == git_blob_id(file)
+
 
 @dataclass(frozen=True)
 class Held:
@@ -55,13 +72,27 @@ class Held:
     """Tag -> commit."""
 
     @property
+    def weights(self) -> Mapping[str, HubFile]:
+        """The files of weights on the branch, by path."""
+        return {file.path: file for file in self.files if Path(file.path).suffix in WEIGHTS}
+
+    @property
     def has_model(self) -> bool:
         """Whether there are weights on the branch."""
-        return any(Path(file.path).suffix in WEIGHTS for file in self.files)
+        return bool(self.weights)
 
     def holds(self, package: Path) -> bool:
-        """Whether the branch holds a promotion of these very weights."""
-        return self.record is not None and self.record.weights == weight_hashes(package)
+        """Whether the branch holds a promotion of these very weights.
+
+        The record alone does not tell: somebody may have changed the files beside it.
+        """
+        ours, theirs = {file.name: file for file in weight_files(package)}, self.weights
+        return (
+            self.record is not None
+            and theirs.keys() == ours.keys()
+            and all(file.same_as(ours[path]) for path, file in theirs.items())
+            and self.record.weights == weight_hashes(package)
+        )
 
 
 def check_target(repo: str, branch: str) -> Target:

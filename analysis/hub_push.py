@@ -8,8 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analysis.hub import Held, HubFile, Target, list_files, refusals
-from analysis.promotion import WEIGHTS, git_blob_id, sha256_of
+from analysis.hub import Held, Target, list_files, refusals
+from analysis.promotion import WEIGHTS
 from train_fn.errors import InputError
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def check_sent(target: Target, commit: str, folder: Path) -> int:
     sent = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     for path in sent:
         name = path.relative_to(folder).as_posix()
-        if name not in there or not _same(there[name], path):
+        if name not in there or not there[name].same_as(path):
             raise InputError(
                 f"{target} holds another {name} than was sent (commit {commit[:12]}); "
                 "go back with --rollback --push, then try again"
@@ -198,11 +198,3 @@ def _of_a_model(path: str) -> bool:
     """Whether a file would make others load another model than the one sent."""
     name = Path(path).name
     return Path(path).suffix in WEIGHTS or name.endswith(".index.json") or name == "adapter_config.json"
-
-
-def _same(there: HubFile, file: Path) -> bool:
-    if there.size != file.stat().st_size:
-        return False
-    if there.sha256 is not None:
-        return there.sha256 == sha256_of(file)
-    return there.blob_id == git_blob_id(file)
