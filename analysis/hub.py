@@ -22,8 +22,9 @@ from analysis.promotion import (
 from spaces.repository import check_repo
 from train_fn.errors import InputError
 
-_BRANCH = re.compile(r"(?!.*(?:\.\.|//|@\{|\.lock$|[/.]$))[A-Za-z0-9_][A-Za-z0-9_./-]{0,200}")
-"""The names of git-check-ref-format(1) that need no quoting anywhere."""
+_NAME = re.compile(r"(?!.*(?:\.\.|//|/\.|\.lock(?:/|$)|[/.]$))[A-Za-z0-9_][A-Za-z0-9_./-]{0,200}")
+"""The names of git-check-ref-format(1), for branches and tags, that need no quoting anywhere."""
+_NOT_TWICE = "what has arrived is not sent twice"
 
 
 @dataclass(frozen=True)
@@ -102,9 +103,19 @@ def check_target(repo: str, branch: str) -> Target:
         InputError: The repository is not `owner/name`, or the branch is no name for one.
     """
     check_repo(repo)
-    if not _BRANCH.fullmatch(branch):
+    if not _NAME.fullmatch(branch):
         raise InputError(f"--branch {branch!r} is no name of a branch; write for example --branch dev")
     return Target(repo, branch)
+
+
+def check_tag_name(tag: str) -> None:
+    """Refuse a tag that git would refuse, before anything is sent.
+
+    Raises:
+        InputError: It is no name for a tag.
+    """
+    if not _NAME.fullmatch(tag):
+        raise InputError(f"--tag {tag!r} is no name of a tag; write for example --tag exp4-best")
 
 
 def look(target: Target) -> Held:
@@ -169,8 +180,12 @@ def check_rights(target: Target, repo_exists: bool) -> None:
 
 
 @contextmanager
-def refusals(target: Target) -> Iterator[None]:
+def refusals(target: Target, done: str = "") -> Iterator[None]:
     """Turn what the Hub refuses into one line that says what to do.
+
+    Args:
+        target: Where a promotion goes.
+        done: What has happened to it already, and what to do then; empty while nothing has.
 
     Raises:
         InputError: In place of any error of the Hub or of the connection to it.
@@ -196,21 +211,25 @@ def refusals(target: Target) -> Iterator[None]:
         known = [one for one in (error, error.__cause__) if isinstance(one, HTTPError)]
         cause = known[0] if known else error
         if isinstance(cause, HfHubHTTPError):
-            raise InputError(_told(target, cause.response.status_code, str(cause))) from error
+            raise InputError(_told(target, cause.response.status_code, str(cause), done)) from error
+        again = f"run the same command again: it looks what {target} holds, and {_NOT_TWICE}"
         raise InputError(
-            f"the Hub at {constants.ENDPOINT} does not answer ({type(cause).__name__}); run the same command "
-            f"again: it looks what {target} holds, and what has arrived is not sent twice"
+            f"the Hub at {constants.ENDPOINT} does not answer ({type(cause).__name__}); {done or again}"
         ) from error
 
 
-def _told(target: Target, status: int, said: str) -> str:
+def _told(target: Target, status: int, said: str, done: str) -> str:
+    so_far = f"; {done}" if done else ""
     match status:
         case 401:
-            return f"the Hub does not accept the token for {target.repo} (401); log in with `hf auth login`"
+            return (
+                f"the Hub does not accept the token for {target.repo} (401); log in with `hf auth login`"
+                f"{so_far}"
+            )
         case 403:
             return (
                 f"the token may not write to {target.repo} (403); take one with write access to it, or "
-                "another --repo"
+                f"another --repo{so_far}"
             )
         case 412:
             return (
@@ -218,9 +237,7 @@ def _told(target: Target, status: int, said: str) -> str:
                 "look at it and run the same command again"
             )
         case 429 | 500 | 502 | 503 | 504:
-            return (
-                f"the Hub is busy ({status}); nothing was changed on {target}; run the same command again, "
-                "what has arrived is not sent twice"
-            )
+            again = f"nothing was changed on {target}; run the same command again, {_NOT_TWICE}"
+            return f"the Hub is busy ({status}); {done or again}"
     first = next((line for line in reversed(said.splitlines()) if line.strip()), "")
-    return f"the Hub refuses {target} ({status}): {first.strip()[:200]}; nothing was changed"
+    return f"the Hub refuses {target} ({status}): {first.strip()[:200]}; {done or 'nothing was changed'}"

@@ -89,7 +89,7 @@ def check_sent(target: Target, commit: str, folder: Path) -> int:
     Raises:
         InputError: A file is missing or differs, or the Hub does not answer.
     """
-    with refusals(target):
+    with refusals(target, _arrived(target, commit)):
         there = {file.path: file for file in list_files(target, commit)}
     sent = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     for path in sent:
@@ -108,7 +108,11 @@ def check_restored(target: Target, commit: str, previous: str) -> int:
     Raises:
         InputError: They differ, or the Hub does not answer.
     """
-    with refusals(target):
+    done = (
+        f"commit {commit[:12]} gave {target} the files of {previous[:12]} already: "
+        "look at it, and do not roll back once more"
+    )
+    with refusals(target, done):
         now, before = list_files(target, commit), list_files(target, previous)
     if now != before:
         raise InputError(
@@ -127,7 +131,7 @@ def set_tag(held: Held, tag: str, commit: str) -> None:
 
     check_tag(held, tag, commit)
     if tag not in held.tags:
-        with refusals(held.target):
+        with refusals(held.target, _arrived(held.target, commit)):
             HfApi().create_tag(held.target.repo, tag=tag, revision=commit)
 
 
@@ -147,6 +151,11 @@ def check_tag(held: Held, tag: str, commit: str | None) -> None:
             f"{held.target.repo} has the tag {tag} already (commit {held.tags[tag][:12]}); "
             "give another name with --tag"
         )
+
+
+def _arrived(target: Target, commit: str) -> str:
+    """Say what is done already when something fails behind the commit, and how to go on."""
+    return f"commit {commit[:12]} is on {target} already: run the same command again"
 
 
 def _heads(api: "HfApi", held: Held) -> tuple[str | None, str]:

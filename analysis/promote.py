@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 from analysis.candidate import choose_candidate, settings_of
 from analysis.commands import add_storage, open_storage, prepare_environment
 from analysis.gate import passed
-from analysis.hub import Held, Target, check_rights, check_target, look
+from analysis.hub import Held, Target, check_rights, check_tag_name, check_target, look
 from analysis.mlflow_link import ENVIRONMENT
 from analysis.promotion import size_text
 from analysis.records import SearchRecord, TrialRecord
@@ -53,6 +53,8 @@ def main(argv: list[str] | None = None) -> int:
     if not args.repo or not args.branch:
         raise InputError("a promotion needs --repo owner/name and --branch, or --to file:///folder")
     target = check_target(args.repo, args.branch)
+    if args.tag:
+        check_tag_name(args.tag)
     addresses = _addresses(search, args.no_mlflow)
     if args.rollback:
         return roll_back(search, target, args.push, addresses)
@@ -98,7 +100,7 @@ def promote(job: Job, target: Target, push: bool, addresses: list[str] | None) -
         addresses: MLflow addresses that the search may have used; None leaves MLflow alone.
 
     Raises:
-        InputError: Something is missing, the Hub refuses, or the branch moved. The branch is as it was.
+        InputError: Something is missing, the Hub refuses, or the branch moved. It says if the branch changed.
     """
     from analysis.hub_push import check_sent, check_tag, send, set_tag
 
@@ -145,7 +147,7 @@ def roll_back(search: SearchRecord, target: Target, push: bool, addresses: list[
         addresses: MLflow addresses that the search may have used; None leaves MLflow alone.
 
     Raises:
-        InputError: There is no previous promotion, or the Hub refuses. The branch is as it was.
+        InputError: There is no previous promotion, or the Hub refuses. It says if the branch changed.
     """
     from analysis.hub_push import check_restored, previous_of, restore
 
