@@ -12,6 +12,7 @@ from pathlib import Path
 from analysis.promotion import (
     RECORD_NAME,
     WEIGHTS,
+    Commit,
     PromotionRecord,
     git_blob_id,
     read_record,
@@ -162,6 +163,16 @@ def read_held_record(
     if commit is None or not any(file.path == RECORD_NAME for file in files):
         return None
     return read_record(Path(hf_hub_download(target.repo, RECORD_NAME, revision=commit)).read_text())
+
+
+def look_back(target: Target, commit: str) -> Commit:
+    """Ask the Hub what an earlier commit holds.
+
+    Raises:
+        InputError: The Hub does not answer, or knows no such commit.
+    """
+    with refusals(target):
+        return Commit(commit, read_held_record(target, commit, list_files(target, commit)))
 
 
 def check_rights(target: Target, repo_exists: bool) -> None:

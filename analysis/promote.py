@@ -13,9 +13,9 @@ from urllib.parse import unquote, urlsplit
 from analysis.candidate import choose_candidate, settings_of
 from analysis.commands import add_storage, open_storage, prepare_environment
 from analysis.gate import passed
-from analysis.hub import Held, Target, check_rights, check_tag_name, check_target, look
+from analysis.hub import Held, Target, check_rights, check_tag_name, check_target, look, look_back
 from analysis.mlflow_link import ENVIRONMENT
-from analysis.promotion import size_text
+from analysis.promotion import Commit, size_text
 from analysis.records import SearchRecord, TrialRecord
 from analysis.runs import read_search
 from analysis.weights import trial_weights
@@ -158,6 +158,7 @@ def roll_back(search: SearchRecord, target: Target, push: bool, addresses: list[
         print(f"With --push it goes back to {previous[:12]} in one commit (dry run: nothing is changed).")
         return 0
     check_rights(target, held.repo_exists)
+    before = look_back(target, previous)  # asked while nothing has changed: MLflow is told of it afterwards
     commit = restore(held, previous, f"Roll back to {previous[:12]}")
     files = check_restored(target, commit, previous)
     print(f"rolled back: commit {commit[:12]}, {files} files as at {previous[:12]}")
@@ -165,7 +166,7 @@ def roll_back(search: SearchRecord, target: Target, push: bool, addresses: list[
         from analysis.registry import point_back
 
         assert held.head is not None
-        print(point_back(search.folder, addresses, target, previous, held.head))
+        print(point_back(search.folder, addresses, target, before, Commit(held.head, held.record)))
     return 0
 
 

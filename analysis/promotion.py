@@ -31,6 +31,15 @@ class PromotionRecord:
     """Commit of the branch that this promotion followed, when it held a promotion itself."""
 
 
+@dataclass(frozen=True)
+class Commit:
+    """A commit on a branch."""
+
+    id: str
+    record: PromotionRecord | None
+    """Of the promotion that its files are; None where they are none."""
+
+
 def write_record(record: PromotionRecord, folder: Path) -> None:
     """Write the record into a folder of model files."""
     (folder / RECORD_NAME).write_text(json.dumps(asdict(record), indent=2, sort_keys=True) + "\n")
