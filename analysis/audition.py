@@ -160,7 +160,7 @@ def _against_branch(
     if held.head is None or not held.has_model:
         return branch_check(sent, "it holds no model yet", where, rules)
     say(f"evaluating what {where} holds")
-    rival = evaluate_rival(held.target.repo, held.head, tokenizer, pairs)
+    rival = evaluate_rival(held.target, held.head, tokenizer, pairs)
     return branch_check(sent, rival, where, rules)
 
 
