@@ -15,6 +15,8 @@ Objective = Literal["response", "clm", "balanced"]
 Precision = Literal["auto", "fp16", "bf16", "fp32"]
 PromptFormat = Literal["plain", "pygmalion", "chat_template"]
 Schedule = Literal["constant", "linear", "cosine"]
+SEEDS = 2**32
+"""Seeds are below this: numpy's older generators, and so Optuna's samplers, take no others."""
 _WITHOUT_SECRET = (
     "give the address alone, with credentials from the environment, such as AWS_ACCESS_KEY_ID or what fsspec "
     "reads (FSSPEC_HTTPS, ~/.config/fsspec), or download the file"
@@ -33,6 +35,11 @@ def check(ok: bool, path: str, value: object, rule: str, fix: str) -> None:
     """
     if not ok:
         raise InputError(f"{path} = {value!r} {rule}; {fix}")
+
+
+def check_seed(path: str, seed: int) -> None:
+    """Raise a one-line `InputError` unless a seed is one."""
+    check(0 <= seed < SEEDS, path, seed, f"must be at least 0 and below {SEEDS}", "set it to 0")
 
 
 @dataclass(frozen=True)
@@ -217,6 +224,7 @@ class RunConfig:
             value = getattr(self, name)
             default = getattr(RunConfig, name)
             check(value > 0, f"run.{name}", value, "must be above 0", f"its default is {default:g}")
+        check_seed("run.seed", self.seed)
         check(self.max_tokens >= 1, "run.max_tokens", self.max_tokens, "must be at least 1", "try 100000")
         rule = f"must be between 1 and run.max_tokens = {self.max_tokens}"
         check(

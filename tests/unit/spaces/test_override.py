@@ -68,6 +68,8 @@ def test_fields_that_belong_together_are_checked_together(laptop: Experiment) ->
         ("data.weights=1", "must be empty or hold one number above 0 for each of the"),
         ("optim=1", "there is no such field"),
         ("halving.eta=1", "must be at least 2"),
+        ("run.seed=-1", "must be at least 0 and below 4294967296"),
+        ("sampler.seed=5000000000", "must be at least 0 and below 4294967296"),
     ],
 )
 def test_bad_settings_are_answered_in_one_line(laptop: Experiment, setting: str, said: str) -> None:

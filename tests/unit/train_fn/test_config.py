@@ -1,6 +1,6 @@
 import pytest
 
-from train_fn.config import DataConfig
+from train_fn.config import DataConfig, RunConfig
 from train_fn.errors import InputError
 
 
@@ -26,3 +26,11 @@ def test_a_source_that_holds_a_secret_is_refused_without_showing_it(source: str,
         DataConfig(sources=("mine.jsonl", source))
     assert "s3cret" not in str(caught.value)
     assert "t0p" not in str(caught.value)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_some_generator_does_not_take_is_refused(seed: int) -> None:
+    with pytest.raises(
+        InputError, match=rf"run\.seed = {seed} must be at least 0 and below 4294967296; set it"
+    ):
+        RunConfig(seed=seed)
