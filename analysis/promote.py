@@ -15,7 +15,7 @@ from analysis.commands import add_storage, open_storage, prepare_environment
 from analysis.gate import passed
 from analysis.hub import Held, Target, check_rights, check_tag_name, check_target, look, look_back
 from analysis.mlflow_link import ENVIRONMENT
-from analysis.promotion import Commit, size_text
+from analysis.promotion import Commit, size_text, unwritten
 from analysis.records import SearchRecord, TrialRecord
 from analysis.runs import read_search
 from analysis.weights import trial_weights
@@ -49,7 +49,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.to:
         if args.repo or args.branch or args.rollback or args.push:
             raise InputError("--to exports into a folder; leave out --repo, --branch, --push and --rollback")
-        return export(_job(args, storage, search), _folder_of(args.to))
+        folder = _folder_of(args.to)
+        return export(_job(args, storage, search), folder)
     if not args.repo or not args.branch:
         raise InputError("a promotion needs --repo owner/name and --branch, or --to file:///folder")
     target = check_target(args.repo, args.branch)
@@ -174,12 +175,10 @@ def export(job: Job, folder: Path) -> int:
     """Build, judge and copy into a folder; return the exit code.
 
     Raises:
-        InputError: The folder is there already or cannot be written, or something is missing.
+        InputError: The folder cannot be written, or something is missing.
     """
     from analysis.audition import copy_out
 
-    if folder.exists():
-        raise InputError(f"--to {folder} is there already; name a new folder, nothing is written over")
     package, opened = _audition(job, None)
     if not opened:
         return EXIT_GATE
@@ -204,9 +203,17 @@ def _audition(job: Job, held: Held | None) -> tuple[Path, bool]:
 
 def _folder_of(url: str) -> Path:
     parts = urlsplit(url)
-    if parts.scheme != "file" or parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
+    folder = Path(unquote(parts.path))
+    is_local = parts.scheme == "file" and parts.netloc in ("", "localhost") and folder.is_absolute()
+    if not is_local or "\0" in str(folder):
         raise InputError(f"--to {url!r} is no local address; write --to file:///path/of/folder")
-    return Path(unquote(parts.path))
+    try:
+        there = folder.exists()
+    except OSError as error:
+        raise unwritten(folder, error, "give --to another folder") from error
+    if there:
+        raise InputError(f"--to {folder} is there already; name a new folder, nothing is written over")
+    return folder
 
 
 def _holds(held: Held) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from analysis.hub import Target, look
 from analysis.hub_push import send
-from analysis.promote import roll_back
+from analysis.promote import main, roll_back
 from analysis.promotion import PromotionRecord, weight_hashes, write_record
 from analysis.records import SearchRecord
 from analysis.registry import register
@@ -15,6 +15,21 @@ from tests.hub.server import HubServer
 from train_fn.errors import InputError
 
 TARGET = Target("lab/talker", "dev")
+
+
+@pytest.mark.parametrize(
+    ("to", "told"),
+    [
+        ("/folder", "is no local address; write --to file:///path/of/folder"),
+        ("file://elsewhere/folder", "is no local address"),
+        ("file:///a%00b", "is no local address"),
+        (f"file:///{'a' * 300}", r"cannot write /a+ \(File name too long\); give --to another folder"),
+        ("file:///", "--to / is there already; name a new folder"),
+    ],
+)
+def test_an_export_goes_to_a_new_folder(storage: Path, to: str, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        main(["exp9", "--storage", str(storage), "--to", to])
 
 
 def promote(search: SearchRecord, trial: int, run: str) -> str:
