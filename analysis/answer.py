@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from analysis.rank import CLEAR_STDERRS, Answer, Lead
-from analysis.records import SearchRecord
+from analysis.rank import CLEAR_STDERRS, Answer, Lead, trial_lead
+from analysis.records import SearchRecord, TrialRecord
 from spaces.words import confirmation_lines, count_text, list_text, seconds_text, tokens_text
 
 
@@ -42,6 +42,23 @@ def tell(search: SearchRecord, found: Answer, now: float) -> Told:
     )
 
 
+def tell_other(
+    search: SearchRecord, found: Answer, other: TrialRecord, now: float
+) -> tuple[str, tuple[str, ...]]:
+    """Say of a trial that is not the best one how it stands against it, and what to keep in mind.
+
+    Args:
+        search: The search.
+        found: What `rank.answer` decided, with a best trial.
+        other: Another trial.
+        now: Seconds since the epoch, for the age of a search that has not ended.
+    """
+    assert found.best is not None, "without a best trial there is no other"
+    lead, who = trial_lead(other, found.best), f"the best, {found.best.id}"
+    caution = f"It is not the trial that the search found the best: that is {found.best.id}."
+    return _lead_over(found, lead, other, who), (*_unfinished(search, now), caution)
+
+
 def lead_text(lead: Lead, other: str) -> str:
     """Say by how much, against what, and whether it exceeds noise."""
     side = "below" if lead.nll >= 0 else "above"
@@ -76,10 +93,15 @@ def _verdict(found: Answer) -> str:
     who = f"the second, {second.id}"
     if second.status != "finished":
         who += f" ({second.status} after {tokens_text(second.tokens_seen)} tokens),"
-    if found.over_second is None:
+    return _lead_over(found, found.over_second, second, who)
+
+
+def _lead_over(found: Answer, lead: Lead | None, other: TrialRecord, who: str) -> str:
+    """Say what the lead of one of the best and another trial is, whose place other seeds may decide."""
+    if lead is None:
         return f"Not known: {who} was never evaluated after as many tokens."
-    told = f"{lead_text(found.over_second, who)}."
-    if found.confirmation is not None and found.confirmation.of(second.number) is not None:
+    told = f"{lead_text(lead, who)}."
+    if found.confirmation is not None and found.confirmation.of(other.number) is not None:
         told += " That is one run of each; between the two their other seeds decide."
     return told
 
@@ -134,14 +156,7 @@ def _saved(search: SearchRecord, found: Answer) -> str:
 
 
 def _cautions(search: SearchRecord, found: Answer, now: float) -> list[str]:
-    told = []
-    if search.status == "running":
-        age = seconds_text(max(0.0, now - search.last_time))
-        told.append(f"The search has not ended: its last event is {age} old. What follows may change.")
-    elif search.status != "finished":
-        told.append(
-            f"The search was {search.status} after {len(search.tried)} of {search.planned_trials} trials."
-        )
+    told = _unfinished(search, now)
     best = found.best
     if best is None:
         return told
@@ -168,3 +183,14 @@ def _cautions(search: SearchRecord, found: Answer, now: float) -> list[str]:
             "a little low."
         )
     return told
+
+
+def _unfinished(search: SearchRecord, now: float) -> list[str]:
+    """Say that more may come, where it may."""
+    if search.status == "running":
+        age = seconds_text(max(0.0, now - search.last_time))
+        return [f"The search has not ended: its last event is {age} old. What follows may change."]
+    if search.status != "finished":
+        tried = f"{len(search.tried)} of {search.planned_trials} trials"
+        return [f"The search was {search.status} after {tried}."]
+    return []

@@ -12,7 +12,7 @@ from analysis.gate import Check, behaviour_checks, branch_check, data_checks, nl
 from analysis.held_out import Pair, read_held_out
 from analysis.hub import Held
 from analysis.mlflow_link import TrackingError, find_link
-from analysis.promotion import PromotionRecord, weight_hashes, write_record
+from analysis.promotion import PromotionRecord, unwritten, weight_hashes, write_record
 from analysis.records import SearchRecord, TrialRecord
 from analysis.weights import trial_weights
 from spaces.promotion import BehaviourConfig, PromotionConfig
@@ -88,7 +88,11 @@ def audition(
 
 
 def finish(search: SearchRecord, trial: TrialRecord, result: Audition, held: Held | None) -> None:
-    """Write the card and the record beside the model files: the folder is then what is sent."""
+    """Write the card and the record beside the model files: the folder is then what is sent.
+
+    Raises:
+        InputError: There is no room.
+    """
     from analysis.card import Card, write_card
 
     previous = _previous(held, result.package)
@@ -105,7 +109,6 @@ def finish(search: SearchRecord, trial: TrialRecord, result: Audition, held: Hel
         mlflow_run=run,
         previous=previous,
     )
-    write_card(card, result.package, time.time())
     record = PromotionRecord(
         trial=trial.id,
         eval_nll=result.sent.nll,
@@ -116,7 +119,11 @@ def finish(search: SearchRecord, trial: TrialRecord, result: Audition, held: Hel
         weights=weight_hashes(result.package),
         previous=previous,
     )
-    write_record(record, result.package)
+    try:
+        write_card(card, result.package, time.time())
+        write_record(record, result.package)
+    except OSError as error:
+        raise unwritten(result.package, error, "make room there and run the same command again") from error
 
 
 def copy_out(package: Path, folder: Path) -> None:
@@ -126,13 +133,14 @@ def copy_out(package: Path, folder: Path) -> None:
         InputError: It cannot be written.
     """
     partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of an export that was killed
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(package, partial)
         partial.rename(folder)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise InputError(f"cannot write {folder} ({error.strerror}); give --to another folder") from error
+        raise unwritten(folder, error, "make room there, or give --to another folder") from error
 
 
 def _against_branch(
@@ -152,7 +160,7 @@ def _against_branch(
     if held.head is None or not held.has_model:
         return branch_check(sent, "it holds no model yet", where, rules)
     say(f"evaluating what {where} holds")
-    rival = evaluate_rival(held.target.repo, held.head, tokenizer, pairs)
+    rival = evaluate_rival(held.target, held.head, tokenizer, pairs)
     return branch_check(sent, rival, where, rules)
 
 

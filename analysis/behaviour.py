@@ -23,7 +23,7 @@ from analysis.behaviour_records import (
     write_listened,
 )
 from analysis.commands import add_storage, open_storage, prepare_environment
-from analysis.rank import ranked
+from analysis.rank import confirmed, standing
 from analysis.records import SearchRecord
 from analysis.runs import read_search
 from analysis.weights import trial_weights, weights_key
@@ -89,7 +89,8 @@ def models_of(
     Raises:
         InputError: There is no such trial, none has finished, or weights are gone.
     """
-    finished = [trial for trial in ranked(search.trials) if trial.status == "finished"]
+    order = standing(search.trials, confirmed(search.trials))
+    finished = [trial for trial in order if trial.status == "finished"]
     chosen = finished[:best]
     if numbers is not None:
         known = {trial.number: trial for trial in search.trials}

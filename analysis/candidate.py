@@ -57,8 +57,10 @@ def settings_of(search: SearchRecord, changes: Sequence[str]) -> tuple[Promotion
         path, equals, text = change.partition("=")
         group, _, name = path.strip().partition(".")
         known = [f"{g}.{field.name}" for g, kind in GROUPS.items() for field in dataclasses.fields(kind)]
-        if not equals or path.strip() not in known:
+        if path.strip() not in known:
             raise InputError(f"--set {change!r} changes nothing of a promotion{nearest(path, known)}")
+        if not equals:
+            raise InputError(f"--set {change!r} has no '='; write --set {change.strip()}=VALUE")
         kind = field_type(made[group], name)
         made[group] = dataclasses.replace(made[group], **{name: parse(text.strip(), kind, path.strip())})
     return made["promotion"], made["behaviour"]

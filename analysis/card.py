@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from analysis import card_figure
-from analysis.answer import tell
+from analysis.answer import tell, tell_other
 from analysis.behaviour_records import Behaviour
 from analysis.gate import Check
 from analysis.hub import Target
@@ -78,15 +78,19 @@ def nameable(path: str) -> str:
 def _values(card: Card, now: float) -> Mapping[str, Any]:
     search, trial = card.search, card.trial
     model, data = trial.config["model"]["path"], search.data_report
-    told = tell(search, answer(search), now)
+    found = answer(search)
+    told = tell(search, found, now)
+    is_best = found.best is None or found.best.number == trial.number
+    verdict, cautions = (told.verdict, told.cautions) if is_best else tell_other(search, found, trial, now)
     return {
         "trial": trial,
+        "is_best": is_best,
         "arguments": _arguments(card.where),
         "description": search.experiment["description"],
         "trials": count_text(len(search.tried), "trial"),
         "sent": card.sent,
         "base_nll": None if search.base is None else search.base.nll,
-        "verdict": told.verdict,
+        "verdict": verdict,
         "figure": card_figure.NAME,
         "adapter": card.adapter,
         "base": nameable(model),
@@ -110,7 +114,7 @@ def _values(card: Card, now: float) -> Mapping[str, Any]:
         "mlflow_run": card.mlflow_run,
         "git_commit": search.git_commit,
         "previous": card.previous,
-        "cautions": told.cautions,
+        "cautions": cautions,
     }  # fmt: skip
 
 

@@ -9,12 +9,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.promotion import RECORD_NAME, WEIGHTS, PromotionRecord, read_record, weight_hashes
+from analysis.promotion import (
+    RECORD_NAME,
+    WEIGHTS,
+    Commit,
+    PromotionRecord,
+    git_blob_id,
+    read_record,
+    sha256_of,
+    weight_files,
+    weight_hashes,
+)
 from spaces.repository import check_repo
 from train_fn.errors import InputError
 
-_BRANCH = re.compile(r"(?!.*(?:\.\.|//|@\{|\.lock$|[/.]$))[A-Za-z0-9_][A-Za-z0-9_./-]{0,200}")
-"""The names of git-check-ref-format(1) that need no quoting anywhere."""
+_NAME = re.compile(r"(?!.*(?:\.\.|//|/\.|\.lock(?:/|$)|[/.]$))[A-Za-z0-9_][A-Za-z0-9_./-]{0,200}")
+"""The names of git-check-ref-format(1), for branches and tags, that need no quoting anywhere."""
+_NOT_TWICE = "what has arrived is not sent twice"
 
 
 @dataclass(frozen=True)
@@ -40,6 +51,14 @@ class HubFile:
     sha256: str | None
     """Of the content, for a file of git LFS."""
 
+    def same_as(self, file: Path) -> bool:
+        """Whether a file here has the same content."""
+        if self.size != file.stat().st_size:
+            return False
+        if self.sha256 is not None:
+            return self.sha256 == sha256_of(file)
+        return self.blob_id == git_blob_id(file)
+
 
 @dataclass(frozen=True)
 class Held:
@@ -55,13 +74,27 @@ class Held:
     """Tag -> commit."""
 
     @property
+    def weights(self) -> Mapping[str, HubFile]:
+        """The files of weights on the branch, by path."""
+        return {file.path: file for file in self.files if Path(file.path).suffix in WEIGHTS}
+
+    @property
     def has_model(self) -> bool:
         """Whether there are weights on the branch."""
-        return any(Path(file.path).suffix in WEIGHTS for file in self.files)
+        return bool(self.weights)
 
     def holds(self, package: Path) -> bool:
-        """Whether the branch holds a promotion of these very weights."""
-        return self.record is not None and self.record.weights == weight_hashes(package)
+        """Whether the branch holds a promotion of these very weights.
+
+        The record alone does not tell: somebody may have changed the files beside it.
+        """
+        ours, theirs = {file.name: file for file in weight_files(package)}, self.weights
+        return (
+            self.record is not None
+            and theirs.keys() == ours.keys()
+            and all(file.same_as(ours[path]) for path, file in theirs.items())
+            and self.record.weights == weight_hashes(package)
+        )
 
 
 def check_target(repo: str, branch: str) -> Target:
@@ -71,9 +104,19 @@ def check_target(repo: str, branch: str) -> Target:
         InputError: The repository is not `owner/name`, or the branch is no name for one.
     """
     check_repo(repo)
-    if not _BRANCH.fullmatch(branch):
+    if not _NAME.fullmatch(branch):
         raise InputError(f"--branch {branch!r} is no name of a branch; write for example --branch dev")
     return Target(repo, branch)
+
+
+def check_tag_name(tag: str) -> None:
+    """Refuse a tag that git would refuse, before anything is sent.
+
+    Raises:
+        InputError: It is no name for a tag.
+    """
+    if not _NAME.fullmatch(tag):
+        raise InputError(f"--tag {tag!r} is no name of a tag; write for example --tag exp4-best")
 
 
 def look(target: Target) -> Held:
@@ -122,6 +165,16 @@ def read_held_record(
     return read_record(Path(hf_hub_download(target.repo, RECORD_NAME, revision=commit)).read_text())
 
 
+def look_back(target: Target, commit: str) -> Commit:
+    """Ask the Hub what an earlier commit holds.
+
+    Raises:
+        InputError: The Hub does not answer, or knows no such commit.
+    """
+    with refusals(target):
+        return Commit(commit, read_held_record(target, commit, list_files(target, commit)))
+
+
 def check_rights(target: Target, repo_exists: bool) -> None:
     """Refuse before any work when the token cannot write.
 
@@ -138,8 +191,12 @@ def check_rights(target: Target, repo_exists: bool) -> None:
 
 
 @contextmanager
-def refusals(target: Target) -> Iterator[None]:
+def refusals(target: Target, done: str = "") -> Iterator[None]:
     """Turn what the Hub refuses into one line that says what to do.
+
+    Args:
+        target: Where a promotion goes.
+        done: What has happened to it already, and what to do then; empty while nothing has.
 
     Raises:
         InputError: In place of any error of the Hub or of the connection to it.
@@ -165,21 +222,25 @@ def refusals(target: Target) -> Iterator[None]:
         known = [one for one in (error, error.__cause__) if isinstance(one, HTTPError)]
         cause = known[0] if known else error
         if isinstance(cause, HfHubHTTPError):
-            raise InputError(_told(target, cause.response.status_code, str(cause))) from error
+            raise InputError(_told(target, cause.response.status_code, str(cause), done)) from error
+        again = f"run the same command again: it looks what {target} holds, and {_NOT_TWICE}"
         raise InputError(
-            f"the Hub at {constants.ENDPOINT} does not answer ({type(cause).__name__}); run the same command "
-            f"again: it looks what {target} holds, and what has arrived is not sent twice"
+            f"the Hub at {constants.ENDPOINT} does not answer ({type(cause).__name__}); {done or again}"
         ) from error
 
 
-def _told(target: Target, status: int, said: str) -> str:
+def _told(target: Target, status: int, said: str, done: str) -> str:
+    so_far = f"; {done}" if done else ""
     match status:
         case 401:
-            return f"the Hub does not accept the token for {target.repo} (401); log in with `hf auth login`"
+            return (
+                f"the Hub does not accept the token for {target.repo} (401); log in with `hf auth login`"
+                f"{so_far}"
+            )
         case 403:
             return (
                 f"the token may not write to {target.repo} (403); take one with write access to it, or "
-                "another --repo"
+                f"another --repo{so_far}"
             )
         case 412:
             return (
@@ -187,9 +248,7 @@ def _told(target: Target, status: int, said: str) -> str:
                 "look at it and run the same command again"
             )
         case 429 | 500 | 502 | 503 | 504:
-            return (
-                f"the Hub is busy ({status}); nothing was changed on {target}; run the same command again, "
-                "what has arrived is not sent twice"
-            )
+            again = f"nothing was changed on {target}; run the same command again, {_NOT_TWICE}"
+            return f"the Hub is busy ({status}); {done or again}"
     first = next((line for line in reversed(said.splitlines()) if line.strip()), "")
-    return f"the Hub refuses {target} ({status}): {first.strip()[:200]}; nothing was changed"
+    return f"the Hub refuses {target} ({status}): {first.strip()[:200]}; {done or 'nothing was changed'}"

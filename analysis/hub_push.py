@@ -8,8 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analysis.hub import Held, HubFile, Target, list_files, refusals
-from analysis.promotion import WEIGHTS, git_blob_id, sha256_of
+from analysis.hub import Held, Target, list_files, refusals
+from analysis.promotion import WEIGHTS
 from train_fn.errors import InputError
 
 if TYPE_CHECKING:
@@ -89,12 +89,12 @@ def check_sent(target: Target, commit: str, folder: Path) -> int:
     Raises:
         InputError: A file is missing or differs, or the Hub does not answer.
     """
-    with refusals(target):
+    with refusals(target, _arrived(target, commit)):
         there = {file.path: file for file in list_files(target, commit)}
     sent = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     for path in sent:
         name = path.relative_to(folder).as_posix()
-        if name not in there or not _same(there[name], path):
+        if name not in there or not there[name].same_as(path):
             raise InputError(
                 f"{target} holds another {name} than was sent (commit {commit[:12]}); "
                 "go back with --rollback --push, then try again"
@@ -108,7 +108,11 @@ def check_restored(target: Target, commit: str, previous: str) -> int:
     Raises:
         InputError: They differ, or the Hub does not answer.
     """
-    with refusals(target):
+    done = (
+        f"commit {commit[:12]} gave {target} the files of {previous[:12]} already: "
+        "look at it, and do not roll back once more"
+    )
+    with refusals(target, done):
         now, before = list_files(target, commit), list_files(target, previous)
     if now != before:
         raise InputError(
@@ -127,7 +131,7 @@ def set_tag(held: Held, tag: str, commit: str) -> None:
 
     check_tag(held, tag, commit)
     if tag not in held.tags:
-        with refusals(held.target):
+        with refusals(held.target, _arrived(held.target, commit)):
             HfApi().create_tag(held.target.repo, tag=tag, revision=commit)
 
 
@@ -147,6 +151,11 @@ def check_tag(held: Held, tag: str, commit: str | None) -> None:
             f"{held.target.repo} has the tag {tag} already (commit {held.tags[tag][:12]}); "
             "give another name with --tag"
         )
+
+
+def _arrived(target: Target, commit: str) -> str:
+    """Say what is done already when something fails behind the commit, and how to go on."""
+    return f"commit {commit[:12]} is on {target} already: run the same command again"
 
 
 def _heads(api: "HfApi", held: Held) -> tuple[str | None, str]:
@@ -198,11 +207,3 @@ def _of_a_model(path: str) -> bool:
     """Whether a file would make others load another model than the one sent."""
     name = Path(path).name
     return Path(path).suffix in WEIGHTS or name.endswith(".index.json") or name == "adapter_config.json"
-
-
-def _same(there: HubFile, file: Path) -> bool:
-    if there.size != file.stat().st_size:
-        return False
-    if there.sha256 is not None:
-        return there.sha256 == sha256_of(file)
-    return there.blob_id == git_blob_id(file)

@@ -4,7 +4,7 @@ Fitted on the study the search kept. A random forest learns the eval NLL from th
 importance is its share of the variance the forest predicts over the whole space.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,7 +80,14 @@ def importances(search: SearchRecord) -> Importances:
                 f"Too few {basis.partition(',')[0]}: {len(by_trial)}, where {MIN_TRIALS} are the least."
             )
             continue
-        found.append(Importance(basis, len(by_trial), _shares(by_trial)))
+        shares = _shares(by_trial)
+        if shares is None:
+            cautions.append(
+                f"All {basis.partition(',')[0]} have the same eval NLL or the same parameters, so nothing "
+                "can be told from them."
+            )
+            continue
+        found.append(Importance(basis, len(by_trial), shares))
     return Importances(tuple(found), tuple(cautions + _cautions(search, found)))
 
 
@@ -130,22 +137,25 @@ def _at_first_rung(trials: "Sequence[FrozenTrial]") -> "list[tuple[FrozenTrial, 
     return [(t, t.intermediate_values[first]) for t in trials if first in t.intermediate_values]
 
 
-def _shares(by_trial: "Sequence[tuple[FrozenTrial, float]]") -> tuple[Share, ...]:
+def _shares(by_trial: "Sequence[tuple[FrozenTrial, float]]") -> tuple[Share, ...] | None:
+    """Return the share of each parameter, None where the NLLs do not vary enough to tell."""
     import numpy as np
 
     shares = _fanova(by_trial)
-    dice, again = np.random.default_rng(0), []
-    for _ in range(RESAMPLES):
-        drawn = dice.integers(len(by_trial), size=len(by_trial))
-        again.append(_fanova([by_trial[i] for i in drawn]))
-    spread: Mapping[str, list[float]] = {path: [one[path] for one in again] for path in shares}
+    if shares is None:
+        return None
+    dice = np.random.default_rng(0)
+    draws = [dice.integers(len(by_trial), size=len(by_trial)) for _ in range(RESAMPLES)]
+    again = [_fanova([by_trial[i] for i in drawn]) for drawn in draws]
+    told = [shares, *(one for one in again if one is not None)]  # a resample may hold equal NLLs alone
     return tuple(
-        Share(path, share, min(*spread[path], share), max(*spread[path], share))
+        Share(path, share, min(one[path] for one in told), max(one[path] for one in told))
         for path, share in sorted(shares.items(), key=lambda item: -item[1])
     )
 
 
-def _fanova(by_trial: "Sequence[tuple[FrozenTrial, float]]") -> dict[str, float]:
+def _fanova(by_trial: "Sequence[tuple[FrozenTrial, float]]") -> dict[str, float] | None:
+    """Return the share of each parameter; None where no tree of the forest finds two NLLs to tell apart."""
     import optuna
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
@@ -157,5 +167,10 @@ def _fanova(by_trial: "Sequence[tuple[FrozenTrial, float]]") -> dict[str, float]
         ]
     )
     evaluator = FanovaImportanceEvaluator(n_trees=TREES, seed=0)
-    shares: dict[str, float] = get_param_importances(study, evaluator=evaluator)
+    try:
+        shares: dict[str, float] = get_param_importances(study, evaluator=evaluator)
+    except RuntimeError as error:
+        if "zero total variance" not in str(error):
+            raise
+        return None
     return {path: float(shares.get(path, 0.0)) for path in by_trial[0][0].params}

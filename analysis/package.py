@@ -8,11 +8,18 @@ import shutil
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+)
 from transformers import logging as transformers_logging
 
 from analysis.plain_model import DTYPES
-from analysis.promotion import WEIGHTS, sha256_of
+from analysis.promotion import WEIGHTS, sha256_of, unwritten
 from spaces.promotion import BehaviourConfig, PromotionConfig
 from train_fn.errors import InputError
 
@@ -33,22 +40,32 @@ def write_package(weights: Path, folder: Path, rules: PromotionConfig, sampling:
         sampling: Settings of `generation_config.json`.
 
     Raises:
-        InputError: The trial has no adapter, or a weight does not fit the number format.
+        InputError: The trial has no adapter, a weight does not fit the number format, or there is no room.
     """
     transformers_logging.disable_progress_bar()
+    tokenizer = AutoTokenizer.from_pretrained(weights)
+    if rules.adapter:
+        adapter_base(weights)  # refuses where there is none
+    model = None if rules.adapter else _converted_model(weights, rules)
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    tokenizer = AutoTokenizer.from_pretrained(weights)
-    tokenizer.save_pretrained(partial)
-    if rules.adapter:
-        _copy_adapter(weights, partial)
-    else:
-        _write_model(weights, partial, rules)
-        generation_config(tokenizer, sampling).save_pretrained(partial)
-    _keep_times(folder, partial)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.replace(folder)
+    try:
+        partial.mkdir(parents=True)
+        tokenizer.save_pretrained(partial)
+        if model is None:
+            _copy_adapter(weights, partial)
+        else:
+            model.save_pretrained(partial, max_shard_size=f"{rules.max_shard_gb:g}GB")
+            generation_config(tokenizer, sampling).save_pretrained(partial)
+        _keep_times(folder, partial)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.replace(folder)
+    except Exception as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        # What the disk refuses is a bare Exception of tokenizers.
+        if not isinstance(error, OSError | SafetensorError) and "(os error " not in str(error):
+            raise
+        raise unwritten(folder, error, "make room there and run the same command again") from error
 
 
 def generation_config(tokenizer: AutoTokenizer, sampling: BehaviourConfig) -> GenerationConfig:
@@ -90,17 +107,16 @@ def _keep_times(before: Path, now: Path) -> None:
 
 
 def _copy_adapter(weights: Path, folder: Path) -> None:
-    adapter_base(weights)  # refuses where there is none
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         shutil.copyfile(weights / ADAPTER / name, folder / name)
 
 
-def _write_model(weights: Path, folder: Path, rules: PromotionConfig) -> None:
+def _converted_model(weights: Path, rules: PromotionConfig) -> PreTrainedModel:
     dtype = _chosen_dtype(weights, rules)
     model = AutoModelForCausalLM.from_pretrained(weights, dtype="auto")
     if dtype == torch.float16:
         _check_range(model, dtype)
-    model.to(dtype).save_pretrained(folder, max_shard_size=f"{rules.max_shard_gb:g}GB")
+    return model.to(dtype)
 
 
 def _chosen_dtype(weights: Path, rules: PromotionConfig) -> torch.dtype:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -120,8 +121,13 @@ def render(content: Content, now: float) -> str:
 def write_page(path: Path, text: str) -> None:
     """Write the page; a reader finds the old one or the whole new one."""
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8", errors="replace")
-    partial.replace(path)
+    try:
+        partial.write_text(text, encoding="utf-8", errors="replace")
+        partial.replace(path)
+    except OSError:
+        with suppress(OSError):  # the first error is the one to tell
+            partial.unlink()
+        raise
 
 
 def _figures(content: Content) -> dict[str, Any]:

@@ -60,6 +60,20 @@ class PlainModel:
         return int(self.model.config.get_text_config().max_position_embeddings)
 
 
+class UnreadableError(InputError):
+    """The files of a model are no whole model.
+
+    Args:
+        named: The model.
+        why: What is wrong with it, as the end of a sentence.
+        fix: What to do about it where the files are one's own.
+    """
+
+    def __init__(self, named: str, why: str, fix: str) -> None:
+        super().__init__(f"{named} {why}; {fix}")
+        self.why = why
+
+
 def load_plain(
     path: str, *, revision: str | None = None, gguf_file: str = "", dtype: str = "auto"
 ) -> PlainModel:
@@ -78,6 +92,11 @@ def load_plain(
     place = str(bundled_folder()) if path == "bundled" else path
     named = f"model {path!r}" + (f" at revision {revision!r}" if revision else "")
     is_local = Path(place).exists()
+    if is_local and revision:
+        raise InputError(
+            f"{named} is on the Hub, but transformers would read the folder {place!r} that is here; run the "
+            "command from another folder"
+        )
     if not is_local and (place.startswith((".", "/", "~")) or place.count("/") != 1):
         raise InputError(f"{named} is no folder; give a folder, a Hub id or 'bundled'")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -96,18 +115,16 @@ def load_plain(
         tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=is_local, **where)
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError) as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(
-            f"{named} cannot be read by transformers: {first}; check the folder or Hub id"
-        ) from error
+        why, fix = f"cannot be read by transformers: {first}", "check the folder or Hub id"
+        raise UnreadableError(named, why, fix) from error
     missing = sorted(info["missing_keys"])
     if missing:
-        raise InputError(
-            f"{named} lacks {len(missing)} weights ({', '.join(missing[:3])}); copy the whole model"
-        )
+        why = f"lacks {len(missing)} weights ({', '.join(missing[:3])})"
+        raise UnreadableError(named, why, "copy the whole model")
     if not tokenizer("a", add_special_tokens=False).input_ids:  # what is made up when the files are missing
-        raise InputError(f"{named} has no tokenizer files; add tokenizer.json to the folder")
+        raise UnreadableError(named, "has no tokenizer files", "add tokenizer.json to the folder")
     if tokenizer.eos_token_id is None:
-        raise InputError(f"{named} has no end token, so its replies cannot end; give its tokenizer one")
+        raise UnreadableError(named, "has no end token, so its replies cannot end", "give its tokenizer one")
     known = model.generation_config.eos_token_id
     more = known if isinstance(known, list) else [] if known is None else [known]
     end_ids = tuple(dict.fromkeys([int(tokenizer.eos_token_id), *more]))

@@ -13,9 +13,9 @@ from urllib.parse import unquote, urlsplit
 from analysis.candidate import choose_candidate, settings_of
 from analysis.commands import add_storage, open_storage, prepare_environment
 from analysis.gate import passed
-from analysis.hub import Held, Target, check_rights, check_target, look
+from analysis.hub import Held, Target, check_rights, check_tag_name, check_target, look, look_back
 from analysis.mlflow_link import ENVIRONMENT
-from analysis.promotion import size_text
+from analysis.promotion import Commit, size_text, unwritten
 from analysis.records import SearchRecord, TrialRecord
 from analysis.runs import read_search
 from analysis.weights import trial_weights
@@ -49,10 +49,13 @@ def main(argv: list[str] | None = None) -> int:
     if args.to:
         if args.repo or args.branch or args.rollback or args.push:
             raise InputError("--to exports into a folder; leave out --repo, --branch, --push and --rollback")
-        return export(_job(args, storage, search), _folder_of(args.to))
+        folder = _folder_of(args.to)
+        return export(_job(args, storage, search), folder)
     if not args.repo or not args.branch:
         raise InputError("a promotion needs --repo owner/name and --branch, or --to file:///folder")
     target = check_target(args.repo, args.branch)
+    if args.tag:
+        check_tag_name(args.tag)
     addresses = _addresses(search, args.no_mlflow)
     if args.rollback:
         return roll_back(search, target, args.push, addresses)
@@ -98,7 +101,7 @@ def promote(job: Job, target: Target, push: bool, addresses: list[str] | None) -
         addresses: MLflow addresses that the search may have used; None leaves MLflow alone.
 
     Raises:
-        InputError: Something is missing, the Hub refuses, or the branch moved. The branch is as it was.
+        InputError: Something is missing, the Hub refuses, or the branch moved. It says if the branch changed.
     """
     from analysis.hub_push import check_sent, check_tag, send, set_tag
 
@@ -145,7 +148,7 @@ def roll_back(search: SearchRecord, target: Target, push: bool, addresses: list[
         addresses: MLflow addresses that the search may have used; None leaves MLflow alone.
 
     Raises:
-        InputError: There is no previous promotion, or the Hub refuses. The branch is as it was.
+        InputError: There is no previous promotion, or the Hub refuses. It says if the branch changed.
     """
     from analysis.hub_push import check_restored, previous_of, restore
 
@@ -156,6 +159,7 @@ def roll_back(search: SearchRecord, target: Target, push: bool, addresses: list[
         print(f"With --push it goes back to {previous[:12]} in one commit (dry run: nothing is changed).")
         return 0
     check_rights(target, held.repo_exists)
+    before = look_back(target, previous)  # asked while nothing has changed: MLflow is told of it afterwards
     commit = restore(held, previous, f"Roll back to {previous[:12]}")
     files = check_restored(target, commit, previous)
     print(f"rolled back: commit {commit[:12]}, {files} files as at {previous[:12]}")
@@ -163,7 +167,7 @@ def roll_back(search: SearchRecord, target: Target, push: bool, addresses: list[
         from analysis.registry import point_back
 
         assert held.head is not None
-        print(point_back(search.folder, addresses, target, previous, held.head))
+        print(point_back(search.folder, addresses, target, before, Commit(held.head, held.record)))
     return 0
 
 
@@ -171,12 +175,10 @@ def export(job: Job, folder: Path) -> int:
     """Build, judge and copy into a folder; return the exit code.
 
     Raises:
-        InputError: The folder is there already or cannot be written, or something is missing.
+        InputError: The folder cannot be written, or something is missing.
     """
     from analysis.audition import copy_out
 
-    if folder.exists():
-        raise InputError(f"--to {folder} is there already; name a new folder, nothing is written over")
     package, opened = _audition(job, None)
     if not opened:
         return EXIT_GATE
@@ -201,9 +203,17 @@ def _audition(job: Job, held: Held | None) -> tuple[Path, bool]:
 
 def _folder_of(url: str) -> Path:
     parts = urlsplit(url)
-    if parts.scheme != "file" or parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
+    folder = Path(unquote(parts.path))
+    is_local = parts.scheme == "file" and parts.netloc in ("", "localhost") and folder.is_absolute()
+    if not is_local or "\0" in str(folder):
         raise InputError(f"--to {url!r} is no local address; write --to file:///path/of/folder")
-    return Path(unquote(parts.path))
+    try:
+        there = folder.exists()
+    except OSError as error:
+        raise unwritten(folder, error, "give --to another folder") from error
+    if there:
+        raise InputError(f"--to {folder} is there already; name a new folder, nothing is written over")
+    return folder
 
 
 def _holds(held: Held) -> str:

@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from train_fn.errors import InputError
 from train_fn.typed import from_plain, load_json
 
 RECORD_NAME = "promotion.json"
@@ -31,6 +33,15 @@ class PromotionRecord:
     """Commit of the branch that this promotion followed, when it held a promotion itself."""
 
 
+@dataclass(frozen=True)
+class Commit:
+    """A commit on a branch."""
+
+    id: str
+    record: PromotionRecord | None
+    """Of the promotion that its files are; None where they are none."""
+
+
 def write_record(record: PromotionRecord, folder: Path) -> None:
     """Write the record into a folder of model files."""
     (folder / RECORD_NAME).write_text(json.dumps(asdict(record), indent=2, sort_keys=True) + "\n")
@@ -44,9 +55,23 @@ def read_record(text: str) -> PromotionRecord | None:
         return None
 
 
+def weight_files(folder: Path) -> list[Path]:
+    """List the files of weights in a folder, by name."""
+    return [file for file in sorted(folder.iterdir()) if file.suffix in WEIGHTS]
+
+
 def weight_hashes(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of each file of weights in a folder."""
-    return {file.name: sha256_of(file) for file in sorted(folder.iterdir()) if file.suffix in WEIGHTS}
+    return {file.name: sha256_of(file) for file in weight_files(folder)}
+
+
+def unwritten(folder: Path, error: Exception, fix: str) -> InputError:
+    """Return the one line about a folder that could not be written."""
+    if isinstance(error, shutil.Error):  # of many files: the first one tells
+        why = str(error.args[0][0][-1])
+    else:
+        why = str((error.strerror if isinstance(error, OSError) else None) or error)
+    return InputError(f"cannot write {folder} ({why}); {fix}")
 
 
 def sha256_of(file: Path) -> str:

@@ -4,13 +4,13 @@ The alias is the branch's name, so `models:/org--name@dev` is what the branch ho
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.hub import Target
 from analysis.mlflow_link import TrackingError, client, find_link
-from analysis.promotion import RECORD_NAME
+from analysis.promotion import RECORD_NAME, Commit
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -44,7 +44,7 @@ def register(
                 mlflow.set_tag(run, key, value)
             mlflow.log_artifact(run, str(package / RECORD_NAME), "promotion")
             name = _registered(mlflow, target)
-            known = _versions(mlflow, name).get(commit)
+            known = _version_of(_versions(mlflow, name), target, Commit(commit, None))
             version = known or mlflow.create_model_version(
                 name, source=url, run_id=run, tags={**tags, "commit": commit}, await_creation_for=0
             )
@@ -54,15 +54,17 @@ def register(
     return f"MLflow: {name} version {version.version} has the alias {alias_of(target.branch)}"
 
 
-def point_back(folder: Path, addresses: Sequence[str], target: Target, previous: str, taken_back: str) -> str:
+def point_back(
+    folder: Path, addresses: Sequence[str], target: Target, previous: Commit, taken_back: Commit
+) -> str:
     """Let the alias point to an earlier promotion again; return what was done, in one line.
 
     Args:
         folder: The search's folder.
         addresses: Tracking addresses with their passwords that the search may have used.
         target: The branch that was rolled back.
-        previous: Commit of the promotion that it holds again.
-        taken_back: Commit of the promotion that it held.
+        previous: The commit whose files it holds again.
+        taken_back: The commit that it held.
     """
     alias = alias_of(target.branch)
     try:
@@ -70,15 +72,17 @@ def point_back(folder: Path, addresses: Sequence[str], target: Target, previous:
         with client(link) as mlflow:
             name = _registered(mlflow, target)
             versions = _versions(mlflow, name)
-            if taken_back in versions:
-                mlflow.set_model_version_tag(name, versions[taken_back].version, "rolled_back", "true")
-            if previous not in versions:
+            gone = _version_of(versions, target, taken_back)
+            if gone is not None:
+                mlflow.set_model_version_tag(name, gone.version, "rolled_back", "true")
+            again = _version_of([one for one in versions if one is not gone], target, previous)
+            if again is None:
                 mlflow.delete_registered_model_alias(name, alias)
-                return f"MLflow: {name} knows no version of {previous[:12]}; the alias {alias} was removed"
-            mlflow.set_registered_model_alias(name, alias, versions[previous].version)
+                return f"MLflow: {name} knows no version of {previous.id[:12]}; the alias {alias} was removed"
+            mlflow.set_registered_model_alias(name, alias, again.version)
     except TrackingError as error:
         return f"MLflow: the alias {alias} was not moved, {error}"
-    return f"MLflow: {name} version {versions[previous].version} has the alias {alias} again"
+    return f"MLflow: {name} version {again.version} has the alias {alias} again"
 
 
 def alias_of(branch: str) -> str:
@@ -95,6 +99,20 @@ def _registered(mlflow: "MlflowClient", target: Target) -> str:
     return name
 
 
-def _versions(mlflow: "MlflowClient", name: str) -> "Mapping[str, ModelVersion]":
+def _versions(mlflow: "MlflowClient", name: str) -> "list[ModelVersion]":
+    """List the versions of a registered model, newest first."""
     found = mlflow.search_model_versions(f"name = '{name}'")
-    return {one.tags["commit"]: one for one in found if "commit" in one.tags}
+    return sorted(found, key=lambda one: -int(one.version))
+
+
+def _version_of(versions: "Sequence[ModelVersion]", target: Target, commit: Commit) -> "ModelVersion | None":
+    """Return the version that a commit is, None where none is known.
+
+    A rollback, or a card written anew, is a commit that no version names; its record is still that of the
+    promotion, and names the run.
+    """
+    run = commit.record.mlflow_run if commit.record is not None else None
+    found = [one for one in versions if one.tags.get("commit") == commit.id]
+    if run is not None:
+        found += [one for one in versions if one.run_id == run and one.tags.get("promoted.to") == str(target)]
+    return found[0] if found else None

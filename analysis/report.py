@@ -31,6 +31,8 @@ def main(argv: list[str] | None = None) -> int:
     names = list(dict.fromkeys([*([args.experiment] if args.experiment else []), *args.compare]))
     if not names:
         raise InputError("no search was named; give one, for example `python -m analysis.report exp4`")
+    if args.html is not None and (args.html.is_dir() or not args.html.name):
+        raise InputError(f"--html {str(args.html)!r} is a folder; give a file, for example --html page.html")
     storage = open_storage(args.storage, names)
     searches = [read_search(storage, name) for name in names]
     for search in searches:

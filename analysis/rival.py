@@ -2,37 +2,55 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from analysis.held_out import Pair
+from analysis.hub import Target, look
+from train_fn.errors import InputError
 from train_fn.ratio import ratio_estimate
 from train_fn.report import Evaluation
 
+if TYPE_CHECKING:
+    from analysis.plain_model import PlainModel
 
-def evaluate_rival(repo: str, commit: str, tokenizer: Any, pairs: Sequence[Pair]) -> Evaluation:
+
+def evaluate_rival(target: Target, commit: str, tokenizer: Any, pairs: Sequence[Pair]) -> Evaluation:
     """Return the response NLL of a model on the Hub, per token of our tokenizer.
 
     A model with another tokenizer reads the same texts; the NLL of a whole reply is then divided by our
     number of tokens, so that both models are compared by what they think of the same reply.
 
     Args:
-        repo: `owner/name`.
-        commit: Of that repository.
+        target: The branch that holds it.
+        commit: Of that branch.
         tokenizer: Of the model that would replace it.
         pairs: Held-out examples as our token ids.
 
     Raises:
         InputError: The model cannot be read.
     """
-    from analysis.plain_model import load_plain, response_nll
+    from analysis.plain_model import response_nll
 
-    theirs = load_plain(repo, revision=commit)
+    theirs = _load(target, commit)
     if tokenizer.get_vocab() == theirs.tokenizer.get_vocab():
         return response_nll(theirs, pairs)
     judged = response_nll(theirs, [translated(pair, tokenizer, theirs.tokenizer) for pair in pairs])
     return per_token(judged, [len(pair.reply) for pair in pairs])
+
+
+def _load(target: Target, commit: str) -> "PlainModel":
+    from analysis.plain_model import UnreadableError, load_plain
+
+    try:
+        return load_plain(target.repo, revision=commit)
+    except UnreadableError as error:
+        look(target)  # to transformers a Hub that does not answer is one without the files; this tells
+        raise InputError(
+            f"what {target} holds {error.why}; if the same command says so again, take another --branch, or "
+            "delete those weights there"
+        ) from error
 
 
 def per_token(judged: Evaluation, tokens: Sequence[int]) -> Evaluation:

@@ -21,6 +21,12 @@ def trial_weights(search: SearchRecord, trial: TrialRecord) -> Path:
     Raises:
         InputError: The trial kept no weights, they are gone, or the store does not give them.
     """
+    if trial.checkpoint is None and trial.status == "finished":
+        keep = search.experiment["budget"]["keep_weights"]
+        raise InputError(
+            f"{trial.id} (finished) kept no weights: those of the best stay (budget.keep_weights = {keep}); "
+            "name one of these"
+        )
     if trial.checkpoint is None:
         raise InputError(
             f"{trial.id} ({trial.status}) kept no weights; only finished trials do, and the report lists them"

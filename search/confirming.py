@@ -7,6 +7,7 @@ from search.standing import ranked
 from search.state import SearchState, repeats
 from search.study import MAX_ATTEMPTS
 from spaces.experiment import ConfirmConfig
+from train_fn.config import SEEDS
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ def wanted(state: SearchState, confirm: ConfirmConfig) -> list[Repeat]:
         confirm: How many of the finished trials, and with how many seeds beside their own.
     """
     top = [trial for trial in ranked(state) if trial.status == "finished"][: confirm.top]
-    return [Repeat(t.trial, t.seed + more) for more in range(1, confirm.seeds + 1) for t in top]
+    return [Repeat(t.trial, (t.seed + more) % SEEDS) for more in range(1, confirm.seeds + 1) for t in top]
 
 
 def missing(state: SearchState, confirm: ConfirmConfig) -> list[Repeat]:

@@ -11,7 +11,7 @@ from typing import Literal
 from optuna.distributions import BaseDistribution
 
 from spaces.promotion import BehaviourConfig, PromotionConfig
-from train_fn.config import TrainConfig, check
+from train_fn.config import TrainConfig, check, check_seed
 
 Profile = Literal["cluster", "laptop"]
 ParamValue = str | int | float | bool
@@ -91,7 +91,7 @@ class SamplerConfig:
         check(self.kind in ("tpe", "gp", "random"), "sampler.kind", self.kind, rule, "set it to tpe")
         startup = self.startup_trials
         check(startup >= 1, "sampler.startup_trials", startup, "must be at least 1", "set it to 8")
-        check(self.seed >= 0, "sampler.seed", self.seed, "must be 0 or more", "set it to 0")
+        check_seed("sampler.seed", self.seed)
 
 
 @dataclass(frozen=True)

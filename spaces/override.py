@@ -121,6 +121,11 @@ def _type_of(experiment: Experiment, target: object, path: str) -> Any:
 
 
 def _near_path(path: str, known: list[str]) -> str:
+    group = path.split(".")[0]
+    fields = [name for name in known if name.startswith(f"{group}.")]
+    of_group = f"; fields of {group} are {', '.join(name.partition('.')[2] for name in fields)}"
+    if path == group and fields:
+        return of_group
     hint = _guess(path, known)
     if hint:
         return hint
@@ -128,4 +133,6 @@ def _near_path(path: str, known: list[str]) -> str:
     if same_end:
         return f"; did you mean {same_end[0]!r}?"
     groups = sorted({name.split(".")[0] for name in known})
-    return f"; groups are {', '.join(groups)} (all fields: --plan)"
+    return (
+        of_group if fields else f"; groups are {', '.join(groups)} (--set optim=? lists the fields of optim)"
+    )

@@ -7,6 +7,7 @@ plain frozen dataclasses, so `dataclasses.asdict` writes them and `spaces.overri
 from dataclasses import dataclass, field
 from typing import Literal
 
+from train_fn.address import held_secret, redact
 from train_fn.doom import DoomConfig
 from train_fn.errors import InputError
 
@@ -14,6 +15,12 @@ Objective = Literal["response", "clm", "balanced"]
 Precision = Literal["auto", "fp16", "bf16", "fp32"]
 PromptFormat = Literal["plain", "pygmalion", "chat_template"]
 Schedule = Literal["constant", "linear", "cosine"]
+SEEDS = 2**32
+"""Seeds are below this: numpy's older generators, and so Optuna's samplers, take no others."""
+_WITHOUT_SECRET = (
+    "give the address alone, with credentials from the environment, such as AWS_ACCESS_KEY_ID or what fsspec "
+    "reads (FSSPEC_HTTPS, ~/.config/fsspec), or download the file"
+)
 
 
 def check(ok: bool, path: str, value: object, rule: str, fix: str) -> None:
@@ -28,6 +35,11 @@ def check(ok: bool, path: str, value: object, rule: str, fix: str) -> None:
     """
     if not ok:
         raise InputError(f"{path} = {value!r} {rule}; {fix}")
+
+
+def check_seed(path: str, seed: int) -> None:
+    """Raise a one-line `InputError` unless a seed is one."""
+    check(0 <= seed < SEEDS, path, seed, f"must be at least 0 and below {SEEDS}", "set it to 0")
 
 
 @dataclass(frozen=True)
@@ -110,6 +122,9 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         check(bool(self.sources), "data.sources", self.sources, "is empty", "name at least one file")
+        for source in self.sources:
+            held, shown = held_secret(source), redact(source).partition("?")[0]
+            check(not held, "data.sources", shown, f"holds {held}", _WITHOUT_SECRET)
         ok = not self.weights or (len(self.weights) == len(self.sources) and min(self.weights) > 0)
         rule = f"must be empty or hold one number above 0 for each of the {len(self.sources)} sources"
         check(ok, "data.weights", self.weights, rule, "give as many weights as sources")
@@ -209,6 +224,7 @@ class RunConfig:
             value = getattr(self, name)
             default = getattr(RunConfig, name)
             check(value > 0, f"run.{name}", value, "must be above 0", f"its default is {default:g}")
+        check_seed("run.seed", self.seed)
         check(self.max_tokens >= 1, "run.max_tokens", self.max_tokens, "must be at least 1", "try 100000")
         rule = f"must be between 1 and run.max_tokens = {self.max_tokens}"
         check(

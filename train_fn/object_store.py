@@ -4,7 +4,6 @@ A store that is away for a while is asked again; after `RETRY_S` it is one clear
 """
 
 import errno
-import re
 import shutil
 import time
 import uuid
@@ -12,8 +11,8 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl, urlsplit
 
+from train_fn.address import held_secret, redact
 from train_fn.errors import InputError
 
 T = TypeVar("T")
@@ -26,12 +25,6 @@ _ATOMIC = ("s3", "gcs", "abfs")
 _REFUSALS = ("ACCESS_DENIED", "NO_SUCH_BUCKET", "INVALID_ACCESS_KEY", "SIGNATURE_DOES_NOT_MATCH")
 """In an answer that is the same however often one asks."""
 _OUR_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
-_SECRET = re.compile("key|secret|token|password|signature|credential", re.IGNORECASE)
-
-
-def redact(text: str) -> str:
-    """Return text without the user and password of an address in it."""
-    return re.sub(r"(?<=://)[^/\s]*:[^/\s]*@", "***@", text)
 
 
 def check_address(address: str) -> None:
@@ -41,10 +34,8 @@ def check_address(address: str) -> None:
         InputError: It is such an address.
     """
     fix = "give the address alone; credentials come from the environment, such as AWS_ACCESS_KEY_ID"
-    parts = urlsplit(address)
-    secret = next((name for name, _ in parse_qsl(parts.query) if _SECRET.search(name)), "")
-    if parts.password is not None or secret:
-        held = f"a {secret!r}" if secret else "a password"
+    held = held_secret(address)
+    if held:
         raise InputError(f"--storage {redact(address).partition('?')[0]!r} holds {held}; {fix}")
     _opened(address)
 

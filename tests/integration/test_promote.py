@@ -217,7 +217,7 @@ def test_what_stopped_between_commit_and_tag_is_finished_by_the_same_command(
     storage: Path, hub_with_token: HubServer
 ) -> None:
     hub_with_token.fail_next("POST .*/tag/", status=403)
-    with pytest.raises(InputError, match=r"\(403\)"):
+    with pytest.raises(InputError, match=r"\(403\).*; commit \w+ is on lab/talker@dev already"):
         run(storage, *TO_DEV, "--push")
     head = refs(hub_with_token)[BRANCH]
     assert run(storage, *TO_DEV, "--push") == 0
@@ -271,6 +271,7 @@ def test_an_export_is_the_same_folder_without_a_hub(
         (("--repo", "talker", "--branch", "dev"), "is no name of a repository"),
         (("--to", "/somewhere"), "write --to file:///path"),
         (("--to", "file:///somewhere", "--push"), "leave out --repo"),
+        ((*TO_DEV, "--tag", "v1 final"), "is no name of a tag"),
         ((*TO_DEV, "--trial", "77"), "--trial 77 is no trial of its own"),
         ((*TO_DEV, "--rollback"), "holds no promotion; there is nothing to roll back"),
     ],

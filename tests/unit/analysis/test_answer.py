@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.answer import lead_text, tell
-from analysis.rank import Lead, answer
+from analysis.answer import lead_text, tell, tell_other
+from analysis.rank import Lead, answer, ranked, trial_lead
 from analysis.records import SearchRecord
 from spaces.words import confirmation_lines
 from tests.unit.analysis.conftest import with_trials
@@ -115,3 +115,24 @@ def test_a_trial_that_diverged_with_another_seed_is_not_called_confirmed(seeded:
     words = told(replace(seeded, trials=tuple(doomed)))
     assert "is not confirmed: diverged with seed 1 and diverged with seed 2." in words
     assert "onfirmed with" not in words
+
+
+def test_another_trial_than_the_best_is_held_against_it(search: SearchRecord, seeded: SearchRecord) -> None:
+    found, other = answer(search), ranked(search.trials)[-1]
+    assert found.best is not None
+    running = replace(search, status="running")
+    against, cautions = tell_other(running, found, other, search.last_time + 60)
+    lead = trial_lead(other, found.best)
+    assert lead is not None
+    assert against == f"{lead_text(lead, f'the best, {found.best.id}')}."
+    assert "The search has not ended" in cautions[0]
+    assert cautions[1:] == (f"It is not the trial that the search found the best: that is {found.best.id}.",)
+
+    never = replace(other, evals=())
+    assert tell_other(search, found, never, search.last_time) == (
+        f"Not known: the best, {found.best.id} was never evaluated after as many tokens.",
+        cautions[1:],
+    )
+    by_seeds = answer(seeded)
+    assert by_seeds.second is not None
+    assert "other seeds decide" in tell_other(seeded, by_seeds, by_seeds.second, 0.0)[0]

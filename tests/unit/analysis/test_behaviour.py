@@ -11,7 +11,7 @@ import pytest
 from analysis import behaviour
 from analysis.behaviour import measure, models_of
 from analysis.behaviour_records import FIGURES, Listened, read_listened, settings_of
-from analysis.rank import ranked
+from analysis.rank import answer, ranked
 from analysis.records import SearchRecord
 from analysis.runs import read_search
 from spaces.promotion import BehaviourConfig
@@ -133,6 +133,20 @@ def test_the_best_finished_trials_are_taken_or_those_that_are_named(storage: Pat
         models_of(search, 9, [lost.number])
     with pytest.raises(InputError, match=r"exp9 has no trial 99; its finished trials are \d"):
         models_of(search, 9, [99])
+
+
+def test_the_first_trial_is_the_one_that_other_seeds_decided_for(own: Path, seeded: SearchRecord) -> None:
+    first = ranked(seeded.trials)[0]
+    trials = [replace(t, status="diverged") if t.confirms == first.number else t for t in seeded.trials]
+    unstable = replace(seeded, folder=own / "exp9", trials=tuple(trials))
+    best = answer(unstable).best
+    assert best is not None
+    assert best.number != first.number
+    for number in (best.number, first.number):
+        shutil.copytree(
+            bundled_folder(), own / "exp9" / "trials" / f"{number:04d}" / "weights", dirs_exist_ok=True
+        )
+    assert [name for name, _ in models_of(unstable, 1)] == ["base", best.id]
 
 
 def test_weights_are_found_after_the_storage_moved_and_missed_when_gone(own: Path) -> None:

@@ -48,7 +48,7 @@ def test_bounds_are_the_experiments_with_the_changes_of_the_command(search: Sear
     [
         ("promotion.min_endet=1", "did you mean 'promotion.min_ended'"),
         ("optim.lr=1", "changes nothing of a promotion"),
-        ("promotion.min_ended", "changes nothing"),
+        ("promotion.min_ended", "'promotion.min_ended' has no '='; write --set promotion.min_ended=VALUE"),
         ("promotion.min_ended=x", "is not a number"),
         ("promotion.dtype=fp61", "did you mean 'fp16'"),
         ("promotion.nll_tolerance=0", "must be above 0"),

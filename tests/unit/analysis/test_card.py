@@ -44,6 +44,24 @@ def test_a_card_says_what_it_showed_and_where_it_comes_from(search: SearchRecord
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_card_of_another_trial_than_the_best_does_not_speak_of_the_best_one(
+    search: SearchRecord, tmp_path: Path
+) -> None:
+    made = card(search)
+    best = written(made, tmp_path)
+    assert "\nThe best of 24 trials: " in best
+    assert "* Chosen by the NLL" in best
+    assert "Cannot be told from the best within noise" in best
+    other = next(t for t in search.trials if t.status == "finished" and t.number != made.trial.number)
+    text = written(replace(made, trial=other), tmp_path)
+    assert "\nOne of 24 trials: " in text
+    assert f" the best, {made.trial.id} (paired standard error)" in text
+    assert f"* It is not the trial that the search found the best: that is {made.trial.id}." in text
+    assert "* Judged by the NLL" in text
+    assert "Cannot be told from the best" not in text
+    assert "picking the best" not in text
+
+
 def test_a_card_names_no_place_of_this_machine_and_no_text_of_the_data(
     search: SearchRecord, tmp_path: Path
 ) -> None:

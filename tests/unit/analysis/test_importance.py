@@ -1,7 +1,9 @@
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import optuna
 import pytest
 
 from analysis.importance import importances
@@ -32,6 +34,38 @@ def test_too_few_trials_are_said_and_not_looked_at(tmp_path: Path) -> None:
     found = importances(read_search(tmp_path, "exp7"))
     assert found.found == ()
     assert any(caution.startswith("Too few finished trials: ") for caution in found.cautions)
+
+
+def write_study(folder: Path, nlls: Sequence[float]) -> None:
+    """A study of finished trials, spread over its space, with these NLLs."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    backend = optuna.storages.journal.JournalFileBackend(str(folder / "study.journal"))
+    study = optuna.create_study(storage=optuna.storages.JournalStorage(backend))
+    rates = optuna.distributions.FloatDistribution(1e-6, 1e-1, log=True)
+    for number, nll in enumerate(nlls):
+        made = optuna.trial.create_trial(
+            params={"optim.lr": 10.0 ** -(1 + 5 * number / len(nlls))},
+            distributions={"optim.lr": rates},
+            value=nll,
+            user_attrs={"status": "finished"},
+        )
+        study.add_trial(made)
+
+
+def test_equal_nlls_are_said_to_tell_nothing(search: SearchRecord, tmp_path: Path) -> None:
+    write_study(tmp_path, [2.5] * 6)
+    found = importances(replace(search, folder=tmp_path))
+    assert found.found == ()
+    assert found.cautions[0] == (
+        "All finished trials have the same eval NLL or the same parameters, so nothing can be told from them."
+    )
+
+
+def test_drawing_equal_nlls_again_tells_nothing_and_is_left_out(search: SearchRecord, tmp_path: Path) -> None:
+    write_study(tmp_path, [2.5] * 6 + [2.6])  # among eight draws of seven, some miss the last one
+    (found,) = importances(replace(search, folder=tmp_path)).found
+    assert [share.path for share in found.shares] == ["optim.lr"]
+    assert found.shares[0].share == pytest.approx(1.0)
 
 
 def test_without_a_study_there_are_none(search: SearchRecord, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from analysis.package import adapter_base, write_package
 from spaces.promotion import BehaviourConfig, PromotionConfig
+from tests.full_disk import files_of_at_most
 from train_fn.bundled_path import bundled_folder
 from train_fn.errors import InputError
 
@@ -76,6 +77,21 @@ def test_a_weight_beyond_fp16_is_refused_and_nothing_is_left_in_its_place(tmp_pa
     with pytest.raises(InputError, match=r"promotion.dtype = 'fp16' cannot hold .*; set it to bf16"):
         write_package(tmp_path / "trained", tmp_path / "sent", replace(RULES, dtype="fp16"), SAMPLING)
     assert not (tmp_path / "sent").exists()
+
+
+@pytest.mark.parametrize("size", [100, 20_000, 2_000_000])
+def test_a_full_disk_is_one_line_and_leaves_what_stood_there(tmp_path: Path, size: int) -> None:
+    """Full at the first file, at the tokenizer, at the weights."""
+    (tmp_path / "sent").mkdir()
+    (tmp_path / "sent" / "config.json").write_text("{}")
+    with (
+        files_of_at_most(size),
+        pytest.raises(
+            InputError, match=r"cannot write .*/sent \(.*File too large.*\); make room there and run"
+        ),
+    ):
+        write_package(bundled_folder(), tmp_path / "sent", RULES, SAMPLING)
+    assert [path.name for path in tmp_path.rglob("*")] == ["sent", "config.json"]
 
 
 def test_a_trial_without_lora_has_no_adapter(tmp_path: Path) -> None:

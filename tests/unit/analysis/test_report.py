@@ -19,6 +19,7 @@ from analysis.behaviour_records import (
 from analysis.rank import answer
 from analysis.runs import read_search
 from spaces.promotion import BehaviourConfig
+from tests.full_disk import files_of_at_most
 from tests.unit.analysis.written import keep_lines
 from train_fn.command import run_command
 from train_fn.errors import InputError
@@ -109,6 +110,33 @@ def test_a_page_that_cannot_be_written_is_refused(storage: Path, tmp_path: Path)
     missing = tmp_path / "missing" / "page.html"
     with pytest.raises(InputError, match=r"cannot write .*; give --html another file"):
         report.main(["exp9", "--storage", str(storage), "--html", str(missing), "--no-mlflow"])
+
+
+@pytest.mark.parametrize("place", [".", "/", "", "..", "folder"])
+def test_a_page_needs_a_file(
+    storage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(
+        InputError, match=r"^--html '.+' is a folder; give a file, for example --html page.html$"
+    ):
+        report.main(["exp9", "--storage", str(storage), "--no-mlflow", "--html", place])
+    assert [path.name for path in tmp_path.rglob("*")] == ["folder"]
+
+
+def test_a_full_disk_leaves_the_page_that_was_there(
+    storage: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.html"
+    page.write_text("the old one")
+    with (
+        files_of_at_most(10_000),
+        pytest.raises(InputError, match=r"cannot write .*: File too large; give --html"),
+    ):
+        report.main(["exp9", "--storage", str(storage), "--html", str(page), "--no-mlflow"])
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+    assert page.read_text() == "the old one"
 
 
 @pytest.mark.parametrize(("words", "told"), [(["exp5"], "no search 'exp5'"), ([], "no search was named")])

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -5,11 +6,17 @@ import pytest
 from transformers import AutoTokenizer
 
 from analysis.held_out import Pair
-from analysis.rival import per_token, translated
+from analysis.hub import Target, look
+from analysis.plain_model import load_plain
+from analysis.rival import evaluate_rival, per_token, translated
+from tests.hub.fixture import WRITE_TOKEN
+from tests.hub.server import HubServer
 from train_fn.bundled_path import bundled_folder
+from train_fn.errors import InputError
 from train_fn.report import Evaluation
 from train_fn.tokenizer import train_tokenizer
 
+TALKER = Target("lab/talker", "main")
 JUDGED = Evaluation(2.0, 0.1, (1.0, 3.0), (10, 10), 0.5)
 
 
@@ -35,3 +42,51 @@ def test_another_tokenizer_reads_the_same_texts(tmp_path: Path) -> None:
     assert len(read.prompt) != len(pair.prompt)
     again = translated(read, other, bundled)
     assert again.reply.tolist() == pair.reply.tolist()
+
+
+@pytest.fixture
+def hub_of_talker(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> HubServer:
+    monkeypatch.setenv("HF_TOKEN", WRITE_TOKEN)
+    monkeypatch.setattr("transformers.utils.hub._hf_api", None)  # it has the address of an earlier Hub
+    hub.add_repository(TALKER.repo)
+    return hub
+
+
+def judge() -> None:
+    held = look(TALKER)
+    assert held.head is not None
+    assert held.has_model
+    evaluate_rival(TALKER, held.head, AutoTokenizer.from_pretrained(bundled_folder()), ())
+
+
+@pytest.mark.parametrize("name", ["training_args.bin", "model-q4.gguf"])
+def test_weights_that_nobody_can_read_are_told_with_a_way_on(hub_of_talker: HubServer, name: str) -> None:
+    hub_of_talker.commit_file(TALKER.repo, "main", name, b"no model")
+    told = (
+        r"^what lab/talker@main holds cannot be read by transformers: .*; if the same command says so again, "
+        r"take another --branch, or delete those weights there$"
+    )
+    with pytest.raises(InputError, match=told):
+        judge()
+
+
+def test_a_hub_that_fails_meanwhile_is_no_reason_to_delete_anything(hub_of_talker: HubServer) -> None:
+    hub_of_talker.commit_file(TALKER.repo, "main", "model.safetensors", b"no model")
+    commit = look(TALKER).head
+    assert commit is not None
+    hub_of_talker.fail_next("GET /api/models/lab/talker", status=500, times=99)
+    with pytest.raises(InputError, match=r"^the Hub is busy \(500\); nothing was changed"):
+        evaluate_rival(TALKER, commit, None, ())
+
+
+def test_a_folder_here_of_the_repositorys_name_is_not_taken_for_the_branch(
+    hub_of_talker: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub_of_talker.commit_file(TALKER.repo, "main", "model.safetensors", b"no model")
+    shutil.copytree(bundled_folder(), tmp_path / "here" / TALKER.repo)
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(
+        InputError, match=r"is on the Hub, but .* the folder 'lab/talker' that is here; run the"
+    ):
+        judge()
+    assert load_plain(TALKER.repo).model.num_parameters() > 1e6, "without a revision the folder is meant"

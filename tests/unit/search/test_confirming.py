@@ -12,6 +12,7 @@ from tests.unit.search.recorded import (
     small_search,
     trial_started,
 )
+from train_fn.config import SEEDS, RunConfig
 
 TWO = ConfirmConfig(top=2, seeds=2)
 ALL = [Repeat(1, 1), Repeat(0, 1), Repeat(1, 2), Repeat(0, 2)]
@@ -30,6 +31,14 @@ def test_seeds_count_on_from_that_of_the_trial() -> None:
     state = replay(events)
     assert wanted(state, TWO) == [Repeat(0, 41), Repeat(0, 42)]
     assert missing(state, TWO) == [Repeat(0, 42)]
+
+
+def test_behind_the_last_seed_comes_the_first() -> None:
+    last = SEEDS - 1
+    events: list[Event] = [search_started(), trial_started(1001.0, 0, seed=last)]
+    events.append(Ended(1002.0, outcome(0, "finished", 4000, 2.0)))
+    assert wanted(replay(events), TWO) == [Repeat(0, 0), Repeat(0, 1)]
+    assert RunConfig(seed=last).seed == last
 
 
 def test_what_ended_by_itself_is_not_missing_whatever_its_end() -> None:

@@ -57,7 +57,9 @@ def test_fields_that_belong_together_are_checked_together(laptop: Experiment) ->
         ("optm.lr=1", "did you mean 'optim.lr'"),
         ("lr=1", "did you mean 'optim.lr'"),
         ("budget.trails=1", "did you mean 'budget.trials'"),
-        ("nonsense=1", "groups are behaviour, budget, confirm, data"),
+        ("nonsense=1", r"groups are behaviour, budget, .* \(--set optim=\? lists the fields of optim\)"),
+        ("optim=?", "fields of optim are lr, effective_batch_size, "),
+        ("data.zzz=1", r"fields of data are sources, .*, clean\.over_length, "),
         ("optim.lr=fast", "is not a number"),
         ("optim.lr=-1", "must be above 0"),
         ("optim.lr=nan", "is not a number"),
@@ -68,6 +70,8 @@ def test_fields_that_belong_together_are_checked_together(laptop: Experiment) ->
         ("data.weights=1", "must be empty or hold one number above 0 for each of the"),
         ("optim=1", "there is no such field"),
         ("halving.eta=1", "must be at least 2"),
+        ("run.seed=-1", "must be at least 0 and below 4294967296"),
+        ("sampler.seed=5000000000", "must be at least 0 and below 4294967296"),
     ],
 )
 def test_bad_settings_are_answered_in_one_line(laptop: Experiment, setting: str, said: str) -> None:

@@ -1,6 +1,5 @@
 import pytest
 
-from spaces.load import experiment_names
 from spaces.promotion import BehaviourConfig, PromotionConfig
 from train_fn.errors import InputError
 
@@ -19,7 +18,3 @@ from train_fn.errors import InputError
 def test_values_that_cannot_be_meant_are_refused(make: object, told: str) -> None:
     with pytest.raises(InputError, match=told):
         make()  # type: ignore[operator]
-
-
-def test_the_settings_are_no_experiment() -> None:
-    assert "promotion" not in experiment_names()

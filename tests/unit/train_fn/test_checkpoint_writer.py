@@ -1,11 +1,8 @@
 """Files written on threads: complete or not there, and what a full disk looks like."""
 
-import resource
 import threading
 import time
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from tests.full_disk import files_of_at_most
 from train_fn.checkpoint_files import complete_folders, find_problem, partial_folder
 from train_fn.checkpoint_writer import CheckpointWriter, Copy, Write
 
@@ -30,17 +28,6 @@ def wait_for(writer: CheckpointWriter) -> None:
     while writer.busy:
         assert time.monotonic() < deadline
         time.sleep(0.01)
-
-
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """Let the kernel refuse larger files to this process."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_checkpoint_is_complete_only_with_the_files_of_all_ranks(tmp_path: Path) -> None:

@@ -1,7 +1,10 @@
 import gzip
 import json
 import os
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import fsspec.config
 import pytest
 
 from train_fn import sources
@@ -129,3 +132,36 @@ def test_a_large_file_is_hashed_once_and_again_when_it_changed(tmp_path, monkeyp
         assert sources.fingerprint(str(file), "train", tmp_path / "memo") == first
     write(file, {**ROW, "output": "HELLO"})
     assert sources.fingerprint(str(file), "train", tmp_path / "memo") != first
+
+
+class Guarded(BaseHTTPRequestHandler):
+    """Gives one row to who knows the word."""
+
+    def do_GET(self):
+        knows = self.headers.get("Authorization") == "Bearer word"
+        body = f"{json.dumps(ROW)}\n".encode() if knows else b""
+        self.send_response(200 if knows else 401)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+def test_credentials_of_an_address_come_from_the_environment(monkeypatch):
+    with ThreadingHTTPServer(("127.0.0.1", 0), Guarded) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/mine.jsonl"
+        with pytest.raises(InputError, match="cannot be read"):
+            read(address)
+        found = {}
+        said = json.dumps({"headers": {"Authorization": "Bearer word"}})
+        fsspec.config.set_conf_env(found, {"FSSPEC_HTTPS": said})  # what fsspec does when it is imported
+        monkeypatch.setattr(fsspec.config, "conf", found)
+        (row,) = read(address)
+        server.shutdown()
+    assert row.turns[1].text == "hello"
