@@ -12,11 +12,11 @@ from analysis.answer import tell, tell_other
 from analysis.behaviour_records import Behaviour
 from analysis.gate import Check
 from analysis.hub import Target
-from analysis.mlflow_link import redact
 from analysis.rank import answer
 from analysis.records import SearchRecord, TrialRecord
 from spaces.promotion import BehaviourConfig
 from spaces.words import count_text
+from train_fn.address import bare
 from train_fn.data_report import summary_line
 from train_fn.model_files import is_hub_id
 from train_fn.report import Evaluation
@@ -72,7 +72,7 @@ def cell(value: object) -> str:
 def nameable(path: str) -> str:
     """Return a model or source as others may read it: no password, and of a local path the last part."""
     is_address = ":" in path.partition("/")[0]
-    return redact(path) if is_address or is_hub_id(path) else Path(path).name
+    return bare(path) if is_address or is_hub_id(path) else Path(path).name
 
 
 def _values(card: Card, now: float) -> Mapping[str, Any]:

@@ -1,12 +1,12 @@
 """Where a search's figures went in MLflow, found from its folder; trouble there is one line."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from train_fn.address import bare, without_secrets
 from train_fn.typed import from_plain, load_json
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def find_link(folder: Path, addresses: Sequence[str]) -> Link:
     except (OSError, ValueError, KeyError, TypeError):
         raise TrackingError(f"{cursor} names no run of this search") from None
     # The file holds the address without its secrets; one that is the same without them has them.
-    uri = next((one for one in addresses if redact(one) == address), address)
+    uri = next((one for one in addresses if bare(one) == address), address)
     database = Path(address.removeprefix("sqlite:///"))
     if address.startswith("sqlite:") and not database.is_file():
         raise TrackingError(f"there is no {database}")
@@ -85,10 +85,5 @@ def client(link: Link) -> "Iterator[MlflowClient]":
     try:
         yield MlflowClient(tracking_uri=link.uri, registry_uri=link.uri)
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        told = " ".join(redact(str(error).replace(link.uri, link.address)).split())
+        told = without_secrets(str(error), link.uri)
         raise TrackingError(f"{link.address} says: {told[:200]}") from error
-
-
-def redact(uri: str) -> str:
-    """Return an address without user, password and query."""
-    return re.sub(r"(?<=://)[^/\s]*@", "", uri).partition("?")[0]

@@ -4,13 +4,14 @@ import os
 
 from search import tracking_uri
 from search.checkup import Check
+from train_fn.address import bare, without_secrets
 
 _LOGIN = "log in with `hf auth login`, or set HF_TOKEN"
 
 
 def tracking_check(uri: str) -> Check:
     """Ask the tracking server, or the database, whether it answers. Makes nothing."""
-    shown = tracking_uri.redact(uri)
+    shown = bare(uri)
     if not uri.startswith("http"):
         return _database(uri, shown)
     from mlflow.exceptions import MlflowException
@@ -19,7 +20,7 @@ def tracking_check(uri: str) -> Check:
     try:
         MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
     except MlflowException as error:
-        told = tracking_uri.without_secrets(str(error), uri)[:300]
+        told = without_secrets(str(error), uri)[:300]
         return Check("tracking", "failed", f"{shown} does not answer: {told}")
     return Check("tracking", "ok", f"{shown} answers")
 
@@ -36,7 +37,7 @@ def _database(uri: str, shown: str) -> Check:
     try:
         create_engine(uri).connect().close()
     except SQLAlchemyError as error:
-        told = tracking_uri.without_secrets(str(error), uri)[:300]
+        told = without_secrets(str(error), uri)[:300]
         return Check("tracking", "failed", f"{shown} cannot be opened: {told}")
     return Check("tracking", "ok", f"{shown} opens")
 

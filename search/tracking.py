@@ -20,8 +20,8 @@ from search import ledger
 from search.events import Event
 from search.figures import RunUpdate, merge, run_updates
 from search.state import SearchState, apply
-from search.tracking_uri import redact, without_secrets
 from spaces.experiment import Experiment
+from train_fn.address import bare, without_secrets
 from train_fn.typed import from_plain, load_json
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Tracker:
         self._cursor_path = folder / CURSOR_NAME
         # A database keeps no files: they go beside the searches. A server decides itself.
         self._artifact_root = None if uri.startswith("http") else folder.parent / "mlartifacts"
-        self._cursor = load_cursor(self._cursor_path, redact(uri))
+        self._cursor = load_cursor(self._cursor_path, bare(uri))
         self._state = SearchState()
         self._runs: MlflowRuns | None = None
         self._address: str | None = None
@@ -132,7 +132,7 @@ class Tracker:
         figures = pending_figures(self._ledger, self._cursor.offset, self._experiment.base.run.max_tokens)
         logger.warning(
             "MLflow at %s lacks %d figures; they are safe in %s and the same command sends them next time",
-            redact(self._uri),
+            bare(self._uri),
             figures,
             self._ledger,
         )
@@ -160,7 +160,7 @@ class Tracker:
                 continue
             if self._in_trouble:
                 self._in_trouble = False
-                logger.warning("MLflow at %s answers again", redact(self._uri))
+                logger.warning("MLflow at %s answers again", bare(self._uri))
             backoff_s = POLL_S
             if not busy:
                 self._pause(POLL_S)
@@ -177,7 +177,7 @@ class Tracker:
             self._moved.notify_all()
         logger.warning(
             "MLflow at %s fails (%s); the search goes on, its figures wait on disk",
-            redact(self._uri),
+            bare(self._uri),
             without_secrets(str(error), self._uri)[:300],
         )
 
@@ -221,7 +221,7 @@ class Tracker:
 
         search_id = hashlib.sha256(ledger.encode(first).encode()).hexdigest()[:16]
         if self._cursor.search_id != search_id:
-            self._cursor = Cursor(redact(self._uri), search_id)
+            self._cursor = Cursor(bare(self._uri), search_id)
         with whole_or_none(self._uri):
             runs = MlflowRuns(self._uri, self._experiment, search_id, self._artifact_root, self._cursor.runs)
         known = None in runs.ids()
@@ -230,7 +230,7 @@ class Tracker:
         offset = self._cursor.offset if known and ledger.starts_line(self._ledger, self._cursor.offset) else 0
         self._state = state_at(self._ledger, offset)
         with self._moved:
-            self._cursor = Cursor(redact(self._uri), search_id, offset, runs.ids())
+            self._cursor = Cursor(bare(self._uri), search_id, offset, runs.ids())
             self._connected = True
             self._moved.notify_all()
         # What mlflow has imported stays: each full collection walked it, 0.2 s in which no thread runs.

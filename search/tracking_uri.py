@@ -1,12 +1,12 @@
 """Where the figures go: the tracking address, checked at the start and shown without its secrets."""
 
 import importlib.util
-import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from train_fn.address import bare
 from train_fn.errors import InputError
 
 # For the entry point to put into the environment before mlflow is imported, where the user set nothing.
@@ -21,7 +21,10 @@ ENVIRONMENT: Mapping[str, str] = {
 UI_ADDRESS = "http://127.0.0.1:5000"
 # Python driver that SQLAlchemy takes for a scheme that names none.
 _DRIVERS = {"postgresql": "psycopg2", "mysql": "MySQLdb", "mssql": "pyodbc", "sqlite": "sqlite3"}
+_MODULES = {"pysqlite": "sqlite3", "mysqldb": "MySQLdb"}
+"""Where the driver in a scheme has another name than its package."""
 _RULE = "must be sqlite:///FILE, an http(s) server, or a postgresql, mysql or mssql database"
+_UNREAD = "is no address: its host or port cannot be read; in a password write / as %2F and @ as %40, or"
 _FIX = (
     "set tracking.uri (or MLFLOW_TRACKING_URI), or leave both empty for an sqlite file in the storage folder"
 )
@@ -49,13 +52,13 @@ def check_uri(uri: str) -> None:
     Raises:
         InputError: Unknown scheme, no host, a driver that is not installed, or no folder for the file.
     """
-    shown = redact(uri)
+    shown = bare(uri)
     try:
         parts = urlsplit(uri)
         host = parts.hostname
         _ = parts.port  # raises for a port that is no number
     except ValueError as error:
-        raise InputError(f"tracking.uri = {shown!r} is no address ({error}); {_FIX}") from error
+        raise InputError(f"tracking.uri = {shown!r} {_UNREAD} {_FIX}") from error
     scheme = parts.scheme.lower()
     if scheme in ("http", "https"):
         if not host:
@@ -64,45 +67,31 @@ def check_uri(uri: str) -> None:
     database, _, driver = scheme.partition("+")
     if database not in _DRIVERS or "://" not in uri:
         raise InputError(f"tracking.uri = {shown!r} {_RULE}; {_FIX}")
-    module = driver or _DRIVERS[database]
+    module = _MODULES.get(driver, driver) or _DRIVERS[database]
     if importlib.util.find_spec(module) is None:
         raise InputError(f"tracking.uri = {shown!r} needs the package {module}; install it, or {_FIX}")
     if database == "sqlite":
         _check_sqlite(uri, shown)
 
 
-def redact(uri: str) -> str:
-    """Return the address without user, password and query."""
-    bare = re.sub(r"(?<=://)[^/]*@", "", uri)
-    return bare.partition("?")[0]
-
-
-def without_secrets(text: str, uri: str) -> str:
-    """Return a message of a library on one line, without the secrets of the address and without its SQL."""
-    text = text.partition("[SQL:")[0]
-    for secret in _secrets(uri):
-        text = text.replace(secret, "***")
-    return " ".join(re.sub(r"://[^/\s]*@", "://", text).split())
-
-
 def dashboard_command(uri: str) -> str:
     """Say how to open the dashboard: the server's address, or the command that serves a database."""
     if uri.startswith("http"):
-        return redact(uri)
+        return bare(uri)
     # A database with a password needs it to be opened: the user puts it back.
-    return f"mlflow ui --backend-store-uri {shlex.quote(redact(uri))} --host 127.0.0.1"
+    return f"mlflow ui --backend-store-uri {shlex.quote(bare(uri))} --host 127.0.0.1"
 
 
 def page_at(uri: str, address: str) -> str:
     """Write an address below the dashboard's start page in full; `mlflow ui` is taken to serve a database."""
-    server = redact(uri).rstrip("/") if uri.startswith("http") else UI_ADDRESS
+    server = bare(uri).rstrip("/") if uri.startswith("http") else UI_ADDRESS
     return f"{server}/{address}"
 
 
 def sqlite_file(uri: str) -> Path | None:
     """Return the file of an sqlite address; None for any other."""
     scheme = uri.partition("://")[0].partition("+")[0].lower()
-    return Path(redact(uri).partition("://")[2].removeprefix("/")) if scheme == "sqlite" else None
+    return Path(bare(uri).partition("://")[2].removeprefix("/")) if scheme == "sqlite" else None
 
 
 def _check_sqlite(uri: str, shown: str) -> None:
@@ -111,12 +100,3 @@ def _check_sqlite(uri: str, shown: str) -> None:
         raise InputError(f"tracking.uri = {shown!r} names no file; {_FIX}")
     if file.is_dir() or not file.parent.is_dir():
         raise InputError(f"tracking.uri = {shown!r} cannot be a file: no folder {file.parent} for it; {_FIX}")
-
-
-def _secrets(uri: str) -> list[str]:
-    """List what must not be shown: the user info, the password alone, and the query."""
-    user_info = re.match(r"[^:]+://([^/]*)@", uri)
-    password = user_info[1].partition(":")[2] if user_info else ""
-    query = uri.partition("?")[2]
-    found = [user_info[1] if user_info else "", password, query]
-    return [secret for secret in found if secret]

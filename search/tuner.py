@@ -25,10 +25,10 @@ from search.slots import Slot, SlotSettings
 from search.stalled import Peers, StallRule
 from search.state import SearchState, replay, tried
 from search.study import Study
-from search.tracking_uri import redact
 from spaces.describe import describe
 from spaces.experiment import Experiment
 from spaces.paths import replace_all
+from train_fn.address import bare
 from train_fn.errors import InputError
 from train_fn.report import Evaluation, Outcome
 
@@ -203,7 +203,7 @@ class _StopOnRefusal(tune.Stopper):  # type: ignore[misc]
 
 def _described(experiment: Experiment) -> dict[str, object]:
     """Describe the experiment for the ledger, which anybody may read: no password in an address."""
-    address = redact(experiment.tracking.uri) if experiment.tracking.uri else ""
+    address = bare(experiment.tracking.uri) if experiment.tracking.uri else ""
     return describe(replace_all(experiment, {"tracking.uri": address}))
 
 

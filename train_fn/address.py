@@ -5,6 +5,8 @@ from urllib.parse import parse_qsl
 
 _SECRET = re.compile("key|secret|token|passw|pwd|signature|credential|^sig$", re.IGNORECASE)
 """In the name of a parameter; `sig` is the signature of Azure."""
+_DATABASE = re.compile(r"(postgresql|mysql|mariadb|mssql|oracle)(\+\w+)?://", re.IGNORECASE)
+"""Addresses that SQLAlchemy reads, but for those of files."""
 
 
 def held_secret(address: str) -> str:
@@ -28,3 +30,23 @@ def held_secret(address: str) -> str:
 def redact(text: str) -> str:
     """Return text without the user and password of an address in it."""
     return re.sub(r"(?<=://)[^/\s]*:[^/\s]*@", "***@", text)
+
+
+def bare(address: str) -> str:
+    """Return an address without user, password and query."""
+    return re.sub(_login_of(address), "", address).partition("?")[0]
+
+
+def without_secrets(text: str, address: str) -> str:
+    """Return a library's message on one line, without the secrets of its address and without its SQL."""
+    text = text.partition("[SQL:")[0]
+    login = re.search(_login_of(address), address)
+    name = login[0].removesuffix("@") if login else ""
+    for secret in (name, name.partition(":")[2], address.partition("?")[2]):
+        text = text.replace(secret, "***") if secret else text
+    return " ".join(re.sub(r"(?<=://)[^/\s]*@", "", text).split())
+
+
+def _login_of(address: str) -> str:
+    """Return the pattern of user and password; SQLAlchemy takes all up to the last @ for them."""
+    return r"(?<=://)[^?\s]*@" if _DATABASE.match(address) else r"(?<=://)[^/\s]*@"

@@ -3,9 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.mlflow_link import redact
 from analysis.publish import ARTIFACT, publish
-from search import tracking_uri
 
 
 @pytest.fixture(scope="module")
@@ -72,11 +70,3 @@ def test_a_server_that_does_not_answer_is_one_line_without_its_password(
     told = publish(folder_with(tmp_path, "http://127.0.0.1:9", "run"), "page", ["", secret])
     assert told.startswith("MLflow: not logged, http://127.0.0.1:9 says: ")
     assert "secret" not in told
-
-
-@pytest.mark.parametrize(
-    "uri",
-    ["http://user:pw@host:5000/x?token=1", "sqlite:////a/b.db", "postgresql+psycopg2://u:p%40@h/db", ""],
-)
-def test_addresses_are_redacted_as_the_search_redacts_them(uri: str) -> None:
-    assert redact(uri) == tracking_uri.redact(uri)

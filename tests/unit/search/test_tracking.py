@@ -23,9 +23,10 @@ from search.tracking import (
     state_at,
     updates_of,
 )
-from search.tracking_uri import ENVIRONMENT, redact
+from search.tracking_uri import ENVIRONMENT
 from tests.unit.search.recorded import MAX_TOKENS, experiment, small_search
 from tests.unit.search.sent import Sent, expected_figures, sent_figures
+from train_fn.address import bare
 
 
 @pytest.fixture(autouse=True)
@@ -127,14 +128,14 @@ def test_sending_everything_again_doubles_nothing(uri: str, tmp_path: Path) -> N
     folder = tmp_path / "exp9"
     write(folder, small_search())
     send(uri, folder)
-    before = load_cursor(folder / CURSOR_NAME, redact(uri))
+    before = load_cursor(folder / CURSOR_NAME, bare(uri))
     # A crash after a batch arrived and before the cursor moved; at worst the cursor is gone.
     (folder / CURSOR_NAME).unlink()
     send(uri, folder)
     sent = Sent(uri)
     assert len(sent.names()) == 5
     assert sent_figures(sent) == expected_figures(small_search())
-    assert load_cursor(folder / CURSOR_NAME, redact(uri)) == before
+    assert load_cursor(folder / CURSOR_NAME, bare(uri)) == before
 
 
 def test_a_command_that_repeats_a_finished_search_waits_until_it_knows_whether_mlflow_still_has_it(

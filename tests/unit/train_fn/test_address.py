@@ -1,6 +1,6 @@
 import pytest
 
-from train_fn.address import held_secret, redact
+from train_fn.address import bare, held_secret, redact, without_secrets
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,31 @@ def test_a_secret_in_an_address_is_named(address: str, held: str) -> None:
 def test_other_addresses_and_files_hold_none(address: str) -> None:
     assert held_secret(address) == ""
     assert redact(address) == address
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("https://me:se@cret@host:5000/x?token=abc", "https://host:5000/x"),
+        ("postgresql://me:secret@db/mlflow", "postgresql://db/mlflow"),
+        ("sqlite:////data/me@home/mlflow.db", "sqlite:////data/me@home/mlflow.db"),
+        ("http://host", "http://host"),
+        ("postgresql://mlflow:aB3/xY9+Zq==@db.example/mlflow", "postgresql://db.example/mlflow"),
+        ("mysql+mysqldb://me:12/se@cret@db/mlflow?ssl=1", "mysql+mysqldb://db/mlflow"),
+    ],
+)
+def test_secrets_are_not_shown(uri: str, shown: str) -> None:
+    assert bare(uri) == shown
+
+
+def test_messages_of_libraries_lose_the_secrets() -> None:
+    uri = "https://me:secret@host:5000/x?token=abc"
+    text = f"cannot reach {uri}\nor https://me:secret@host/y with auth ('me', 'secret') token=abc"
+    assert (
+        without_secrets(text, uri)
+        == "cannot reach https://host:5000/x?*** or https://host/y with auth ('me', '***') ***"
+    )
+    assert without_secrets("disk is full\n[SQL: INSERT INTO metrics]\n(Background)", uri) == "disk is full"
+    password = "aB3/xY9+Zq=="
+    told = without_secrets(f"no host in {password}@db", f"postgresql://mlflow:{password}@db/mlflow")
+    assert told == "no host in ***@db"
