@@ -118,6 +118,9 @@ class DataConfig:
         for name, low in (("max_example_tokens", 8), ("max_eval_examples", 2), ("max_context_turns", 0)):
             value = getattr(self, name)
             check(value >= low, f"data.{name}", value, f"must be at least {low}", f"set it to {low} or more")
+        names = "".join(self.sources)  # examples are known by them
+        is_utf_8 = names.encode(errors="replace").decode() == names
+        check(is_utf_8, "data.sources", self.sources, "has a name that is no UTF-8", "rename the file")
 
 
 @dataclass(frozen=True)

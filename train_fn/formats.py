@@ -101,11 +101,23 @@ def conversation(row: Any, place: str, source: int) -> Conversation | None:
     persona = "\n".join(text for speaker, text in turns if speaker == "system")
     spoken = tuple(Turn(speaker, text) for speaker, text in turns if speaker != "system")
     char = row.get("char", "Bot")
-    return Conversation(place, source, spoken, persona, char if isinstance(char, str) else "Bot")
+    name = _encodable(char) if isinstance(char, str) else "Bot"
+    return Conversation(place, source, spoken, persona, name)
 
 
 def _pair(prompt: str, reply: str, place: str, source: int) -> Conversation:
-    return Conversation(place, source, (Turn("user", prompt), Turn("bot", reply)), is_rendered=True)
+    turns = (Turn("user", _encodable(prompt)), Turn("bot", _encodable(reply)))
+    return Conversation(place, source, turns, is_rendered=True)
+
+
+def _encodable(text: str) -> str:
+    """Return a text as it is; JSON can hold half of an emoji, and no tokenizer reads one."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = ascii(text[error.start])
+        raise RowError(f"has a text with {half}, half of a surrogate pair, which is no UTF-8") from error
+    return text
 
 
 def _turn(message: Any, role_key: str, text_key: str) -> tuple[Speaker | Literal["system"], str]:
@@ -114,7 +126,7 @@ def _turn(message: Any, role_key: str, text_key: str) -> tuple[Speaker | Literal
         raise RowError(f"has a message without the texts {role_key!r} and {text_key!r}")
     if role.lower() not in _SPEAKERS:
         raise RowError(f"has the unknown {role_key} {role!r}; known are {', '.join(sorted(_SPEAKERS))}")
-    return _SPEAKERS[role.lower()], text
+    return _SPEAKERS[role.lower()], _encodable(text)
 
 
 def render_prompt(history: Sequence[Turn], persona: str, char: str, prompt_format: PromptFormat) -> str:

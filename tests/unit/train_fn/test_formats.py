@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from train_fn.formats import RowError, conversation, examples
@@ -79,6 +81,29 @@ def test_rows_of_another_reward_are_no_conversation(reward):
 def test_other_rows_are_refused_by_what_they_hold(row, said):
     with pytest.raises(RowError, match=said):
         conversation(row, "f:1", 0)
+
+
+HALF = "the emoji was cut \ud83d"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": HALF, "generation": "x"},
+        {"input": "x", "output": HALF},
+        {"messages": [{"role": "user", "content": HALF}, {"role": "assistant", "content": "x"}]},
+        {"conversations": [{"from": "human", "value": "x"}, {"from": "gpt", "value": HALF}]},
+        {"messages": [{"role": "system", "content": HALF}, *ROWS[2]["messages"]]},
+        {**ROWS[2], "char": HALF},
+    ],
+)
+def test_a_text_that_is_no_utf_8_is_refused(row):
+    with pytest.raises(RowError, match=r"'\\ud83d', half of a surrogate pair"):
+        conversation(row, "f:1", 0)
+
+
+def test_a_whole_surrogate_pair_is_a_character():
+    assert conversation(json.loads(r'{"prompt": "\ud83d\ude00", "generation": "x"}'), "f:1", 0) is not None
 
 
 def test_later_rows_of_one_dialogue_share_its_group():

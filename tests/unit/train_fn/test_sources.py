@@ -33,7 +33,15 @@ def test_plain_gzip_and_fsspec_give_the_same_rows(tmp_path):
 
 @pytest.mark.parametrize(
     "line",
-    ["{not json\n", '{"input": "hi"}\n', "[1, 2]\n", '"text"\n', '{"input": "a", "output": "b"\n', "\xff\n"],
+    [
+        "{not json\n",
+        '{"input": "hi"}\n',
+        "[1, 2]\n",
+        '"text"\n',
+        '{"input": "a", "output": "b"\n',
+        "\xff\n",
+        r'{"input": "a", "output": "half of \ud83d"}' + "\n",
+    ],
 )
 def test_a_broken_line_stops_with_file_and_line_or_is_counted(tmp_path, line):
     file = tmp_path / "a.jsonl"
