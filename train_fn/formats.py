@@ -5,6 +5,7 @@ Accepted rows, told apart by their keys: `{"prompt", "generation"}`, `{"input", 
 """
 
 import hashlib
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -145,7 +146,7 @@ def render_prompt(history: Sequence[Turn], persona: str, char: str, prompt_forma
 
 
 def examples(
-    dialogue: Conversation, prompt_format: PromptFormat, max_context_turns: int
+    dialogue: Conversation, prompt_format: PromptFormat, max_context_turns: int, ends: Sequence[str] = ()
 ) -> Iterator[Example]:
     """Yield one example per reply of the bot that follows something.
 
@@ -153,8 +154,9 @@ def examples(
         dialogue: The conversation.
         prompt_format: How prompts are written.
         max_context_turns: Turns before the reply that the prompt holds; 0 keeps all.
+        ends: Marks that may stand at the end of a reply; where it is history, it has none.
     """
-    group = _group(dialogue)
+    group = _group(dialogue, ends)
     number = 0
     for index, turn in enumerate(dialogue.turns):
         if turn.speaker != "bot" or index == 0:
@@ -180,19 +182,30 @@ def examples(
         number += 1
 
 
-def _group(dialogue: Conversation) -> str:
+def without_ends(reply: str, ends: Sequence[str]) -> str:
+    """Return a reply without the marks at its end, in the order in which they are given."""
+    for end in ends:
+        stripped = reply.rstrip()
+        while end and stripped.endswith(end):
+            reply = stripped = stripped.removesuffix(end).rstrip()
+    return reply
+
+
+def _group(dialogue: Conversation, ends: Sequence[str]) -> str:
     """Return a hash that all examples of one conversation share.
 
     Rows may be moments of one growing dialogue. They share how it opens, and so does their group: persona and
-    first exchange, or of a rendered dialogue everything to the end of its first line after the header.
+    first exchange, for a greeting alone opens many a dialogue. Only a moment that has lost its opening is on
+    its own.
     """
+    texts = [without_ends(turn.text, ends) for turn in dialogue.turns]
     if dialogue.is_rendered:
-        text = _opening(dialogue.turns[0].text)
+        text = _opening(*texts)
     elif dialogue.is_whole:
         text = "\n".join(turn.text for turn in dialogue.turns)
     else:
-        text = "\n".join([dialogue.persona, *(turn.text for turn in dialogue.turns[:2])])
-    return hashlib.blake2b(text.encode(errors="replace"), digest_size=8).hexdigest()
+        text = "\n".join([dialogue.persona, *texts[:2]])
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 _SPOKEN = re.compile(r"^(?!.*(?:Persona|Scenario):)[\w' .-]{1,40}: \S.*$", re.MULTILINE)
@@ -205,9 +218,16 @@ def _is_dialogue(prompt: str) -> bool:
     return bool(_CUE.search(prompt) and _SPOKEN.search(prompt))
 
 
-def _opening(prompt: str) -> str:
-    """Return a rendered dialogue to the end of its first spoken line; any other prompt is its own opening."""
-    return prompt[: _first_spoken(prompt).end()] if _is_dialogue(prompt) else prompt
+def _opening(prompt: str, reply: str) -> str:
+    """Return a rendered dialogue to the end of its second spoken line, which may be the reply.
+
+    Any other prompt is its own opening.
+    """
+    if not _is_dialogue(prompt):
+        return prompt
+    text = f"{prompt.rstrip()} {reply.strip()}"
+    found = list(itertools.islice(_SPOKEN.finditer(text, max(prompt.rfind("<START>"), 0)), 2))
+    return text[: found[-1].end()].rstrip() if found else text
 
 
 def _last_message(prompt: str) -> str:
@@ -216,10 +236,3 @@ def _last_message(prompt: str) -> str:
         return prompt
     *_, last = _SPOKEN.finditer(prompt)
     return _CUE.sub("", prompt[last.start() :])
-
-
-def _first_spoken(prompt: str) -> "re.Match[str]":
-    start = max(prompt.rfind("<START>"), 0)
-    found = _SPOKEN.search(prompt, start) or _SPOKEN.search(prompt)
-    assert found is not None, "a dialogue has a spoken line"
-    return found

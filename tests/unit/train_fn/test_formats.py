@@ -106,12 +106,57 @@ def test_a_whole_surrogate_pair_is_a_character():
     assert conversation(json.loads(r'{"prompt": "\ud83d\ude00", "generation": "x"}'), "f:1", 0) is not None
 
 
-def test_later_rows_of_one_dialogue_share_its_group():
-    def row(history):
-        return {"prompt": f"Bot's Persona: kind\n<START>\n{history}Bot:", "generation": " x"}
+def moments(lines, first, end=""):
+    """The rows of one growing dialogue in the pygmalion form, one for each line from `first` on."""
+    for number in range(first, len(lines)):
+        name, reply = lines[number].split(":", 1)
+        prompt = "".join(f"{line}\n" for line in ["Bot's Persona: kind", "<START>", *lines[:number]])
+        yield {"input": f"{prompt}{name}:", "output": reply + end}
 
-    groups = {made(row(history))[0].group for history in ("You: hi\n", "You: hi\nBot: hey\nYou: well?\n")}
-    assert len(groups) == 1
+
+def groups(rows, **settings):
+    return {e.group for row in rows for e in examples(conversation(row, "f:1", 0), "pygmalion", **settings)}
+
+
+LINES = [
+    "Bot: *waves* Hello!",
+    "Bot: Are you there?",
+    "You: yes: I am",
+    "Bot: good\nNote: it smiles",
+    "You: so?",
+]
+
+
+@pytest.mark.parametrize("lines", [LINES, LINES[1:], ["You: hi ", *LINES[1:]]])
+def test_all_moments_of_a_growing_dialogue_share_its_group(lines):
+    rows = list(moments(lines, 1))
+    assert len(rows) > 2
+    assert len(groups(rows, max_context_turns=0)) == 1
+    unlike = list(moments([*lines[:1], "You: something else", *lines[2:]], 1))
+    assert not groups(rows, max_context_turns=0) & groups(unlike, max_context_turns=0)
+
+
+def test_an_end_mark_behind_a_reply_makes_no_other_dialogue():
+    ends = ("[END]", "<|endoftext|>")
+    rows = list(moments(["You: hi", "Bot: hello", "You: well?", "Bot: yes"], 1, "[END]"))
+    assert len(groups(rows, max_context_turns=0, ends=ends)) == 1
+    chat = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello[END]"}]
+    later = [chat[0], {"role": "assistant", "content": "hello"}, *chat]
+    rows = [{"messages": chat}, {"messages": later}]
+    assert len(groups(rows, max_context_turns=0, ends=ends)) == 1
+
+
+def test_dialogues_that_share_a_greeting_are_many():
+    prompt = "Bot's Persona: kind\n<START>\nBot: Hello, traveller!\nYou: question {}\nBot:"
+    rows = [{"input": prompt.format(n), "output": "x"} for n in range(9)]
+    assert len(groups(rows, max_context_turns=0)) == 9
+
+
+@pytest.mark.parametrize("window", [1, 2, 3])
+def test_a_window_takes_no_reply_out_of_its_group(window):
+    names = ["human", "gpt"] * 3
+    row = {"conversations": [{"from": n, "value": v} for n, v in zip(names, "abcdef", strict=True)]}
+    assert len(groups([row], max_context_turns=window)) == 1
 
 
 def test_instructions_with_a_common_header_are_not_one_conversation():

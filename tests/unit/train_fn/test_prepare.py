@@ -179,6 +179,15 @@ def test_nothing_said_in_the_held_out_set_is_trained_on(tmp_path, tokenizer):
         assert not said[0] & said[1]
 
 
+def test_one_greeting_for_all_dialogues_leaves_a_fair_share_held_out(tmp_path, tokenizer):
+    said = [[turn["content"] for turn in row["messages"]] for row in rows(200)]
+    prompt = "Bot's Persona: kind\n<START>\nBot: Hello!\nYou: {}\nBot:"
+    given = [{"input": prompt.format(turns[0]), "output": f" {turns[1]}"} for turns in said]
+    file = written(tmp_path / "a.jsonl", given)
+    report = prepare(config(file), lambda: tokenizer, "t", tmp_path / "c").report
+    assert 20 < report.eval < 60, "a fifth of 200"
+
+
 @pytest.mark.parametrize("count", [0, 1])
 def test_too_little_data_is_an_input_error(tmp_path, tokenizer, count):
     file = written(tmp_path / "a.jsonl", rows(count))
