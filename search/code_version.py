@@ -14,8 +14,8 @@ from pathlib import Path
 
 _ROOT = Path(__file__).parents[1]
 _SILENT = (
-    "assignment", "bundled_path", "carried", "clock", "command", "data_report", "errors", "object_store",
-    "report", "times", "trace", "trial_storage", "worker", "working_copy",
+    "assignment", "bundled_path", "carried", "clock", "command", "data_report", "disk", "errors",
+    "object_store", "report", "times", "trace", "trial_storage", "worker", "working_copy",
 )  # fmt: skip
 """Modules of `train_fn` that compute nothing: they carry, describe, measure time or hand out."""
 _DECIDING = (
