@@ -42,6 +42,7 @@ from train_fn.command import EXIT_INTERRUPTED
 from train_fn.config import TrainConfig
 from train_fn.data_report import summary_line
 from train_fn.errors import InputError
+from train_fn.limits import check_vocabulary
 from train_fn.model_files import check_model_files
 from train_fn.prepared import Prepared
 from train_fn.working_copy import place_of, shown
@@ -193,6 +194,8 @@ def _plan(experiment: Experiment, cluster: Cluster, storage: Path, prepared: Pre
     plan = make_plan(
         experiment, cluster, storage, float(train.lengths.mean()), len(train), len(prepared.eval)
     )
+    if plan.model is not None:  # else its workers ask it
+        check_vocabulary(experiment.base.model, plan.model.shape.vocabulary, prepared.report.highest_token)
     folder = storage / experiment.name
     (folder / PLAN).write_text(plan_markdown(plan))
     (folder / DATA_REPORT).write_bytes((prepared.folder / "report.json").read_bytes())

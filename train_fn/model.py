@@ -21,6 +21,7 @@ from train_fn.bundled_path import bundled_folder
 from train_fn.config import LoraConfig, ModelConfig, TrainConfig, check
 from train_fn.disk import DISK_ERRORS, unwritten
 from train_fn.errors import InputError
+from train_fn.limits import check_positions, positions_of
 from train_fn.loss_rows import read_again
 from train_fn.model_files import is_hub_id
 
@@ -159,8 +160,10 @@ def fresh_model(
         device: Where the module is built; None is the host.
 
     Raises:
-        InputError: peft cannot adapt the modules named.
+        InputError: The model has fewer positions than an example may have tokens, or peft cannot adapt the
+            modules named.
     """
+    check_positions(config, positions_of(base.config.to_dict()))
     register()
     transformers_logging.disable_progress_bar()  # a bar per trial and rank says nothing
     hf_config = copy.deepcopy(base.config)

@@ -100,8 +100,10 @@ def _write(config: DataConfig, tokenizer: Any, folder: Path) -> None:
             drops.add(reason, kept[i].id, exchange(kept[i]))
     train = [i for i in sides.train if i not in leaked]
     _check_left(cleaned.read, len(train), len(sides.eval), drops)
-    for name, indices in (("train", train), ("eval", sides.eval)):
+    highest = max(
         _write_split([kept[i] for i in indices], [tokens[i] for i in indices], folder / f"{name}.arrow")
+        for name, indices in (("train", train), ("eval", sides.eval))
+    )
     report = DataReport(
         read=cleaned.read,
         train=len(train),
@@ -114,6 +116,7 @@ def _write(config: DataConfig, tokenizer: Any, folder: Path) -> None:
         sources=config.sources,
         conversations=cleaned.conversations,
         shortened=sum(kept[i].is_shortened for i in [*train, *sides.eval]),
+        highest_token=highest,
     )
     write_report(report, folder / "report.json")
 
@@ -177,8 +180,12 @@ def _check_left(read: int, train: int, held_out: int, drops: Drops) -> None:
         )
 
 
-def _write_split(examples: Sequence[Example], tokens: Sequence[Tokenised], file: Path) -> None:
-    """Write one Arrow file with a single batch, so that its columns are read without copying."""
+def _write_split(examples: Sequence[Example], tokens: Sequence[Tokenised], file: Path) -> int:
+    """Write one Arrow file with a single batch, so that its columns are read without copying.
+
+    Returns:
+        The highest token id in it.
+    """
     lengths = np.fromiter((len(t.ids) for t in tokens), np.int64, len(tokens))
     values = np.fromiter((token for t in tokens for token in t.ids), np.int32, int(lengths.sum()))
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
@@ -191,3 +198,4 @@ def _write_split(examples: Sequence[Example], tokens: Sequence[Tokenised], file:
     batch = pa.record_batch(list(columns.values()), names=list(columns))
     with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
         writer.write_batch(batch)
+    return int(values.max())

@@ -38,6 +38,14 @@ def test_a_host_copy_that_the_disk_does_not_take_is_one_line_and_leaves_nothing(
     load_base(config, cache_dir=cache)
 
 
+@pytest.mark.parametrize("kind", ["gptj", "gpt_neox"])
+def test_examples_longer_than_the_positions_are_refused(kind: str) -> None:
+    engine = {"engine__max_tokens_per_micro_batch": 1024}
+    fresh_model(toy_base(kind), toy_train_config(data__max_example_tokens=512, **engine), torch.float32)
+    with pytest.raises(InputError, match=r"data.max_example_tokens = 513 is more than the 512 positions"):
+        fresh_model(toy_base(kind), toy_train_config(data__max_example_tokens=513, **engine), torch.float32)
+
+
 def test_trial_never_writes_to_the_base() -> None:
     base = toy_base()
     before = {k: v.clone() for k, v in base.state.items()}

@@ -62,6 +62,8 @@ def test_what_is_prepared_is_what_was_said(tmp_path, tokenizer):
             assert file == "a.jsonl"
     assert not {i.split("#")[0] for i in prepared.train.ids} & {i.split("#")[0] for i in prepared.eval.ids}
     assert len(prepared.train) + len(prepared.eval) == prepared.report.kept
+    every = [side.tokens(i) for side in (prepared.train, prepared.eval) for i in range(len(side))]
+    assert prepared.report.highest_token == np.concatenate(every).max()
 
 
 def test_tokens_are_read_from_the_memory_map(tmp_path, tokenizer):
