@@ -78,10 +78,10 @@ class CleanConfig:
 
     def __post_init__(self) -> None:
         check(
-            0 < self.near_duplicate_jaccard <= 1,
+            0.3 <= self.near_duplicate_jaccard <= 1,
             "data.clean.near_duplicate_jaccard",
             self.near_duplicate_jaccard,
-            "must be in (0, 1]",
+            "must be in [0.3, 1]: texts less alike share a phrase",
             "set it to 0.85, or data.clean.near_duplicates=false",
         )
         for name in ("max_repeat", "min_reply_chars", "min_median_reply_chars", "language_min_chars"):
