@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from train_fn import sources
+from train_fn.batches import Order
 from train_fn.clean import clean_examples, exchange
 from train_fn.config import DataConfig
 from train_fn.data_report import DataReport, Drops, write_report
@@ -60,7 +61,8 @@ def prepare(
         cache_dir: Where prepared data is kept, a folder for each data hash.
 
     Raises:
-        InputError: A source cannot be read, nothing is left to train or evaluate on, or the disk is full.
+        InputError: A source cannot be read, nothing is left to train or evaluate on, the weights take nothing
+            of it, or the disk is full.
     """
     folder = cache_dir / data_key(config, tokenizer_key, cache_dir)
     if not (folder / "report.json").exists():
@@ -76,7 +78,9 @@ def prepare(
                 ) from error
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-    return open_prepared(folder)
+    prepared = open_prepared(folder)
+    Order(prepared.train.sources, config.weights, seed=0)  # refuses weights that take nothing
+    return prepared
 
 
 def training_texts(config: DataConfig) -> list[str]:

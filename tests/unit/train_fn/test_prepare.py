@@ -107,6 +107,14 @@ def test_the_key_follows_content_and_tokenizer(tmp_path, tokenizer):
     assert module.data_key(config(file), "t", tmp_path) != key
 
 
+def test_weights_that_take_nothing_are_refused_when_the_data_is_prepared(tmp_path, tokenizer):
+    file = written(tmp_path / "a.jsonl", rows(30))
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"data\.weights = \(0\.001,\) takes no example of any source"):
+            prepare(config(file, weights=(0.001,)), lambda: tokenizer, "t", tmp_path / "c")
+    assert len(prepare(config(file, weights=(0.1,)), lambda: tokenizer, "t", tmp_path / "c").train) > 0
+
+
 def test_sources_are_told_apart(tmp_path, tokenizer):
     files = [written(tmp_path / f"{n}.jsonl", rows(40, seed=n)) for n in range(2)]
     prepared = prepare(config(*files), lambda: tokenizer, "t", tmp_path / "c")
