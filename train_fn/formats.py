@@ -44,7 +44,10 @@ class Conversation:
     """Index into `data.sources`."""
     turns: tuple[Turn, ...]
     persona: str = ""
+    """What the system says before anybody speaks."""
     char: str = "Bot"
+    notes: tuple[tuple[int, str], ...] = ()
+    """What the system says later, each with the number of the turn that it stands before."""
     is_rendered: bool = False
     """The first turn is a whole prompt, already in its final form."""
     is_whole: bool = False
@@ -99,11 +102,18 @@ def conversation(row: Any, place: str, source: int) -> Conversation | None:
             raise RowError(
                 f"has the keys {sorted(map(str, row))}; accepted are {ACCEPTED}, with texts as values"
             )
-    persona = "\n".join(text for speaker, text in turns if speaker == "system")
-    spoken = tuple(Turn(speaker, text) for speaker, text in turns if speaker != "system")
+    spoken: list[Turn] = []
+    told: list[tuple[int, str]] = []
+    for speaker, text in turns:
+        if speaker == "system":
+            told.append((len(spoken), text))
+        else:
+            spoken.append(Turn(speaker, text))
+    persona = "\n".join(text for before, text in told if before == 0)
+    notes = tuple(note for note in told if note[0] > 0)
     char = row.get("char", "Bot")
     name = _encodable(char) if isinstance(char, str) else "Bot"
-    return Conversation(place, source, spoken, persona, name)
+    return Conversation(place, source, tuple(spoken), persona, name, notes)
 
 
 def _pair(prompt: str, reply: str, place: str, source: int) -> Conversation:
@@ -153,7 +163,8 @@ def examples(
     Args:
         dialogue: The conversation.
         prompt_format: How prompts are written.
-        max_context_turns: Turns before the reply that the prompt holds; 0 keeps all.
+        max_context_turns: Turns before the reply that the prompt holds; 0 keeps all. A chat template gets
+            one less where they would begin with the bot.
         ends: Marks that may stand at the end of a reply; where it is history, it has none.
     """
     group = _group(dialogue, ends)
@@ -162,11 +173,15 @@ def examples(
         if turn.speaker != "bot" or index == 0:
             continue
         start = max(0, index - max_context_turns) if max_context_turns else 0
+        if prompt_format == "chat_template" and start > 0:  # templates refuse a bot that speaks first
+            start = next((i for i in range(start, index) if dialogue.turns[i].speaker == "user"), start)
         history = dialogue.turns[start:index]
+        notes = (text for before, text in dialogue.notes if before <= index)
+        persona = "\n".join(text for text in (dialogue.persona, *notes) if text)
         if dialogue.is_rendered:
             prompt, reply = dialogue.turns[0].text, turn.text
         else:
-            prompt = render_prompt(history, dialogue.persona, dialogue.char, prompt_format)
+            prompt = render_prompt(history, persona, dialogue.char, prompt_format)
             reply = f" {turn.text.strip()}" if prompt_format == "pygmalion" else turn.text.strip()
         yield Example(
             id=f"{dialogue.place}#{number}",
@@ -176,7 +191,7 @@ def examples(
             reply=reply,
             last_message=_last_message(prompt) if dialogue.is_rendered else history[-1].text,
             history=history,
-            persona=dialogue.persona,
+            persona=persona,
             is_shortened=start > 0,
         )
         number += 1

@@ -28,7 +28,7 @@ from train_fn.prepared import Prepared, open_prepared
 from train_fn.split import Sides, split
 from train_fn.tokenizer import Tokenised, tokenise
 
-_VERSION = "6"
+_VERSION = "7"
 """Counts up when the same settings give other examples."""
 _BATCH = 4096
 

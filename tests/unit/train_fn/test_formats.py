@@ -42,6 +42,37 @@ def test_pygmalion_prompts_have_persona_start_and_the_name_to_continue():
     assert first.group == second.group
 
 
+def test_what_the_system_says_later_is_in_later_prompts_only():
+    system = {"role": "system", "content": "Be kind."}
+    note = {"role": "system", "content": "His dog died."}
+    talk = [{"role": r, "content": c} for r, c in zip(["user", "assistant"] * 2, "abcd", strict=True)]
+    first, second = made({"messages": [system, *talk[:3], note, talk[3]]})
+    assert first.persona == "Be kind."
+    assert "dog" not in first.prompt
+    assert second.persona == "Be kind.\nHis dog died."
+    assert second.prompt.startswith("Bot's Persona: Be kind.\nHis dog died.\n<START>\n")
+    (alone,) = made({"messages": [system, *talk[:2]]})
+    assert alone.group == first.group == second.group
+    assert [example.persona for example in made({"messages": [talk[0], note, *talk[1:]]})] == [
+        note["content"]
+    ] * 2
+
+
+@pytest.mark.parametrize(("turns", "held"), [(1, "c"), (2, "c"), (3, "abc"), (0, "abc")])
+def test_a_window_for_a_chat_template_begins_with_the_user(turns, held):
+    names = ["human", "gpt"] * 2
+    row = {"conversations": [{"from": n, "value": v} for n, v in zip(names, "abcd", strict=True)]}
+    last = made(row, "chat_template", turns)[-1]
+    assert "".join(turn.text for turn in last.history) == held
+    assert last.is_shortened == (held != "abc")
+
+
+def test_a_window_of_nothing_but_the_bot_stays():
+    names = ["human", "gpt", "gpt", "gpt"]
+    row = {"conversations": [{"from": n, "value": v} for n, v in zip(names, "abcd", strict=True)]}
+    assert [turn.text for turn in made(row, "chat_template", 2)[-1].history] == ["b", "c"]
+
+
 def test_rendered_prompts_stay_as_they_are():
     (example,) = made(ROWS[0])
     assert (example.prompt, example.reply) == ("You: hi\nBot:", " hello")

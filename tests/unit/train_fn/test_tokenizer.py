@@ -84,6 +84,15 @@ def test_a_template_that_writes_its_own_bos_has_it_once(with_bos):
     assert prompt.count("<s>") == 1
 
 
+def test_a_strict_template_takes_every_window(tokenizer):
+    strict = "{% if messages[0].role != 'user' %}{{ raise_exception('roles must alternate') }}{% endif %}"
+    tokenizer.chat_template = strict + TEMPLATE
+    turns = [{"role": r, "content": "hi"} for r in ["user", "assistant"] * 3]
+    for window in range(6):
+        some = list(examples(conversation({"messages": turns}, "f:1", 0), "chat_template", window))
+        assert len(tokenise(some, tokenizer, "chat_template")) == 3
+
+
 def test_a_missing_template_is_an_input_error(tokenizer):
     tokenizer.chat_template = None
     with pytest.raises(InputError, match="chat_template"):
