@@ -10,7 +10,7 @@ from train_fn.command import run_command
 from train_fn.config import TrainConfig
 from train_fn.data_report import MAX_SHOWN, report_lines
 from train_fn.prepare import data_key, prepare
-from train_fn.prepared import Prepared, open_prepared
+from train_fn.prepared import Prepared
 from train_fn.tokenizer import load_tokenizer, tokenizer_key
 from train_fn.working_copy import fetch_folder, is_on_store, local_storage, place_of, send_folder
 
@@ -37,11 +37,12 @@ def prepared_data(config: TrainConfig, storage: Path, say: Say = lambda line: No
     if place_of(storage / "data") is None:
         return prepare(config.data, load, key, cache)
     folder = cache / data_key(config.data, key, cache)
-    if folder.is_dir() or not fetch_folder(folder):
-        prepare(config.data, load, key, cache)
+    if not folder.is_dir():
+        fetch_folder(folder)
+    prepared = prepare(config.data, load, key, cache)
     if not is_on_store(folder):
         send_folder(folder)
-    return open_prepared(folder)
+    return prepared
 
 
 def main() -> int:

@@ -17,6 +17,7 @@ KNOWN: Mapping[str, Mapping[str, Any]] = {
         "n_layer": 28,
         "n_head": 16,
         "n_inner": None,
+        "n_positions": 2048,
         "tie_word_embeddings": False,
     },
 }
@@ -93,4 +94,5 @@ def _gguf_config(config: ModelConfig) -> Mapping[str, Any]:
         "head_dim": fields.get(f"{kind}.attention.key_length", hidden // heads),
         "intermediate_size": fields[f"{kind}.feed_forward_length"],
         "tie_word_embeddings": "output.weight" not in tensors,
+        "max_position_embeddings": fields.get(f"{kind}.context_length"),
     }

@@ -10,6 +10,7 @@ from typing import Any
 from search.model_config import read_config
 from train_fn.config import ModelConfig, check
 from train_fn.errors import InputError
+from train_fn.limits import positions_of
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ class ModelShape:
     tied: bool
     """The head shares the embedding's weights."""
     final_norm_parameters: int
+    positions: int | None
+    """Tokens that an example may have; None when the configuration does not say."""
 
     @property
     def layer_parameters(self) -> int:
@@ -140,7 +143,8 @@ def shape_of(raw: Mapping[str, Any], path: str) -> ModelShape:
 
 _SIZES = (
     "n_embd", "n_head", "n_layer", "n_inner", "vocab_size", "hidden_size", "num_attention_heads",
-    "num_key_value_heads", "num_hidden_layers", "intermediate_size", "head_dim",
+    "num_key_value_heads", "num_hidden_layers", "intermediate_size", "head_dim", "n_positions",
+    "max_position_embeddings",
 )  # fmt: skip
 _FLAGS = ("tie_word_embeddings", "attention_bias", "mlp_bias")
 _MAX_SIZE = 2**40
@@ -166,6 +170,7 @@ def _gptj(raw: Mapping[str, Any]) -> ModelShape:
         head=Linear("lm_head", hidden, vocabulary, True),
         tied=raw.get("tie_word_embeddings", False),
         final_norm_parameters=2 * hidden,
+        positions=positions_of(raw),
     )
 
 
@@ -193,6 +198,7 @@ def _gpt_neox(raw: Mapping[str, Any]) -> ModelShape:
         head=Linear("embed_out", hidden, vocabulary),
         tied=raw.get("tie_word_embeddings", False),
         final_norm_parameters=2 * hidden,
+        positions=positions_of(raw),
     )
 
 
@@ -229,6 +235,7 @@ def _llama_like(raw: Mapping[str, Any]) -> ModelShape:
         head=Linear("lm_head", hidden, vocabulary),
         tied=raw.get("tie_word_embeddings", gemma),
         final_norm_parameters=hidden,
+        positions=positions_of(raw),
     )
 
 

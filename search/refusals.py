@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 
 from search.data_size import local_path
-from search.draft import BATCH_PATH, Plan, batch_sizes
+from search.draft import BATCH_PATH, Plan, batch_sizes, memory_corners
 from search.placement import has_kind, ranks_on
 from spaces.space import check_space
 from spaces.words import gib_text
 from train_fn.errors import InputError
+from train_fn.limits import check_positions
 from train_fn.working_copy import is_address
 
 MIN_EVAL_EXAMPLES = 2
@@ -18,6 +19,7 @@ def problems(plan: Plan) -> Iterator[str]:
     """Yield everything that keeps the plan from working, what to mend first in front."""
     yield from _space(plan)
     yield from _sources(plan)
+    yield from _positions(plan)
     yield from _fit(plan)
     yield from _batches(plan)
     yield from _rungs(plan)
@@ -50,6 +52,16 @@ def _sources(plan: Plan) -> Iterator[str]:
             f"leaves {held_out} held-out examples, at least {MIN_EVAL_EXAMPLES} are needed to compare trials"
         )
         yield _problem("data.eval_fraction", fraction, rule, "raise it, or give more data")
+
+
+def _positions(plan: Plan) -> Iterator[str]:
+    if plan.model is None:
+        return
+    longest = max(memory_corners(plan.experiment), key=lambda config: config.data.max_example_tokens)
+    try:
+        check_positions(longest, plan.model.shape.positions)
+    except InputError as error:
+        yield str(error)
 
 
 def _fit(plan: Plan) -> Iterator[str]:

@@ -41,6 +41,7 @@ from train_fn.command import EXIT_INTERRUPTED
 from train_fn.config import TrainConfig
 from train_fn.data_report import summary_line
 from train_fn.errors import InputError
+from train_fn.limits import check_vocabulary
 from train_fn.model_files import check_model_files
 from train_fn.prepared import Prepared
 from train_fn.working_copy import place_of, shown
@@ -197,9 +198,12 @@ def _check_new(experiment: Experiment, storage: Path, address: str) -> None:
 def _made_plan(experiment: Experiment, cluster: Cluster, storage: Path, prepared: Prepared) -> Plan:
     """Plan with the data as it is; refuse before anything starts."""
     train = prepared.train
-    return make_plan(
+    plan = make_plan(
         experiment, cluster, storage, float(train.lengths.mean()), len(train), len(prepared.eval)
     )
+    if plan.model is not None:  # else its workers ask it
+        check_vocabulary(experiment.base.model, plan.model.shape.vocabulary, prepared.report.highest_token)
+    return plan
 
 
 def _plan(experiment: Experiment, cluster: Cluster, storage: Path, prepared: Prepared) -> Plan:

@@ -6,56 +6,29 @@ that is slow, away or being set up never holds up the search: nothing is lost, b
 
 import gc
 import hashlib
-import json
 import logging
 import threading
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search import ledger
+from search.cursor import CURSOR_NAME, Cursor, load_cursor, save_cursor
 from search.events import Event
 from search.figures import RunUpdate, merge, run_updates
 from search.state import SearchState, apply
 from spaces.experiment import Experiment
 from train_fn.address import bare, without_secrets
-from train_fn.typed import from_plain, load_json
 
 if TYPE_CHECKING:
     from search.mlflow_runs import MlflowRuns
 
-CURSOR_NAME = "mlflow.json"
 EVENTS_PER_BATCH = 200
 POLL_S = 0.5
 MAX_BACKOFF_S = 30.0
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Cursor:
-    """How far the ledger has been sent, and to which runs."""
-
-    uri: str
-    """Without its secrets."""
-    search_id: str = ""
-    offset: int = 0
-    """Bytes of the ledger that are in MLflow."""
-    runs: dict[int | None, str] = field(default_factory=dict)
-    """MLflow run by trial; None is the parent."""
-
-
-@dataclass(frozen=True)
-class _Written:
-    """The cursor's file."""
-
-    uri: str
-    search_id: str
-    offset: int
-    runs: dict[str, str]
-    """By the trial's number, or `parent`."""
 
 
 class Tracker:
@@ -273,28 +246,6 @@ def pending_figures(path: Path, offset: int, max_tokens: int) -> int:
     events = [event for event, _ in ledger.read_from(path, offset)]
     updates, _ = updates_of(state_at(path, offset), events, max_tokens)
     return sum(len(update.figures) for update in updates)
-
-
-def load_cursor(path: Path, uri: str) -> Cursor:
-    """Read how far an earlier command came at this address; the start when there was none.
-
-    The file only saves work. One that cannot be read is as good as none: what is sent again stays single.
-    """
-    try:
-        written = from_plain(_Written, load_json(path.read_bytes()))
-        runs = {None if key == "parent" else int(key): run for key, run in written.runs.items()}
-    except (OSError, ValueError):
-        return Cursor(uri)
-    return Cursor(uri, written.search_id, written.offset, runs) if written.uri == uri else Cursor(uri)
-
-
-def save_cursor(path: Path, cursor: Cursor) -> None:
-    """Write the cursor so that a crash leaves the old one or the new one."""
-    runs = {"parent" if trial is None else str(trial): run for trial, run in cursor.runs.items()}
-    values = {"uri": cursor.uri, "search_id": cursor.search_id, "offset": cursor.offset, "runs": runs}
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(values))
-    partial.replace(path)
 
 
 def _by_run(updates: Sequence[RunUpdate]) -> list[RunUpdate]:

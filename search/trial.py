@@ -43,6 +43,7 @@ def main() -> int:
     from train_fn.before import evaluate_base
     from train_fn.checkpoint_files import remove_all
     from train_fn.clock import Clock
+    from train_fn.limits import check_vocabulary
     from train_fn.loop import train
     from train_fn.model import load_base
     from train_fn.tokenizer import save_tokenizer
@@ -55,6 +56,7 @@ def main() -> int:
     prepared = prepared_data(config, storage, print)
     clock.at("weights")
     base = load_base(config.model)
+    check_vocabulary(config.model, base.config.vocab_size, prepared.report.highest_token)
     clock.at("evaluate")
     before = evaluate_base(base, config, prepared, storage / "cache")
     print(f"base model: eval NLL {before.nll:.4f} ± {before.stderr:.4f}")

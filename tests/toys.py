@@ -10,6 +10,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
 from train_fn.config import DataConfig, EngineConfig, ModelConfig, OptimConfig, RunConfig, TrainConfig
+from train_fn.data_report import DataReport
 from train_fn.model import BaseModel
 
 VOCABULARY = 61
@@ -36,11 +37,15 @@ class ToyExamples:
         return len(self.rows)
 
 
+TOY_REPORT = DataReport(224, 200, 24, {}, {}, 0, 0, 0, (), 224, highest_token=VOCABULARY - 1)
+
+
 @dataclass(frozen=True)
 class ToyPrepared:
     train: ToyExamples
     eval: ToyExamples
     key: str = "toy"
+    report: DataReport = TOY_REPORT
 
 
 def toy_examples(count: int, seed: int = 0, longest: int = 24, sources: int = 1) -> ToyExamples:
@@ -66,9 +71,9 @@ TINY: dict[str, dict[str, Any]] = {
         "num_attention_heads": 4,
         "intermediate_size": 64,
         "rotary_pct": 0.25,
-        "max_position_embeddings": 64,
+        "max_position_embeddings": 512,
     },
-    "gptj": {"n_embd": 32, "n_layer": 2, "n_head": 4, "rotary_dim": 4, "n_positions": 64, "n_inner": 64},
+    "gptj": {"n_embd": 32, "n_layer": 2, "n_head": 4, "rotary_dim": 4, "n_positions": 512, "n_inner": 64},
     "llama": {"num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 64},
     "qwen2": {
         "num_attention_heads": 4,

@@ -58,9 +58,16 @@ def packed_attention(
     starts = attention_mask[0, 0, 0]
     longest = attention_mask.shape[2]
     half = query.dtype in (torch.float16, torch.bfloat16)
-    if query.is_cuda and half and softcap is None and dropout == 0:
+    if query.is_cuda and half and softcap is None and dropout == 0 and _has_flash(query.device.index):
         return _flash(query, key, value, starts, longest, scaling, sliding_window), None
     return _one_by_one(query, key, value, starts, dropout, scaling, sliding_window, softcap), None
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _has_flash(device: int) -> bool:
+    """Tell whether a GPU can run the kernel: FlashAttention 2 begins with Ampere."""
+    capability: tuple[int, int] = torch.cuda.get_device_capability(device)
+    return capability >= (8, 0)
 
 
 def _flash(

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from train_fn.config import Objective
+from train_fn.config import Objective, check
 
 HEAD_CHUNK_TOKENS = 2048
 """Loss positions whose logits exist at the same time."""
@@ -46,6 +46,9 @@ class Order:
         weights: How often an epoch takes each source; empty is once. The fraction of a weight takes that
             fraction of the source, another seeded choice in each epoch.
         seed: Seed of all epochs.
+
+    Raises:
+        InputError: The weights take no example.
     """
 
     def __init__(self, sources: NDArray[np.int16], weights: Sequence[float], seed: int) -> None:
@@ -53,7 +56,8 @@ class Order:
         self._members = [np.flatnonzero(sources == s) for s in np.unique(sources)]
         self._weights = [weights[s] if weights else 1.0 for s in np.unique(sources)]
         self.epoch_length = sum(_copies(w, len(m)) for w, m in zip(self._weights, self._members, strict=True))
-        assert self.epoch_length > 0, "an epoch needs at least one example"
+        rule, fix = "takes no example of any source in an epoch", "raise it, or leave it empty"
+        check(self.epoch_length > 0, "data.weights", tuple(weights), rule, fix)
         self._cached = (-1, np.empty(0, np.int64))
 
     def take(self, start: int, count: int) -> NDArray[np.int64]:
@@ -116,21 +120,18 @@ def plan_step(
     """
     lengths = examples.lengths[chosen].astype(np.int64)
     prompts = np.minimum(examples.prompt_lengths[chosen].astype(np.int64), lengths)
-    packed = [
-        [tuple(int(chosen[share[k]]) for k in box) for box in pack(lengths[share], max_tokens)]
-        for share in balance(lengths, ranks)
-    ]
+    packed = [[share[box] for box in pack(lengths[share], max_tokens)] for share in balance(lengths, ranks)]
     rounds = max(len(boxes) for boxes in packed)
     for boxes in packed:
-        boxes += [()] * (rounds - len(boxes))
-    firsts = 1 if objective != "response" else np.maximum(examples.prompt_lengths, 1)
-    looked_at = examples.lengths - firsts
-    widest = [max(int(looked_at[list(boxes[j])].sum()) for boxes in packed) for j in range(rounds)]
+        boxes += [np.empty(0, np.int64)] * (rounds - len(boxes))
+    firsts = 1 if objective != "response" else np.maximum(examples.prompt_lengths[chosen], 1)
+    looked_at = lengths - firsts
+    widest = [max(int(looked_at[boxes[j]].sum()) for boxes in packed) for j in range(rounds)]
     return StepPlan(
         tokens=int(lengths.sum()),
         prompt_targets=int(np.maximum(prompts - 1, 0).sum()),
         answer_targets=int((lengths - np.maximum(prompts, 1)).sum()),
-        micro_batches=tuple(packed[rank]),
+        micro_batches=tuple(tuple(chosen[box].tolist()) for box in packed[rank]),
         head_chunks=tuple(max(-(-w // HEAD_CHUNK_TOKENS), 1) for w in widest),
     )
 

@@ -33,7 +33,9 @@ from torch.utils._pytree import tree_map
 from train_fn.checkpoint_files import complete_folders, find_problem, remove_partial, tokens_of
 from train_fn.checkpoint_writer import Copy, Write
 from train_fn.config import LoraConfig, TrainConfig
+from train_fn.disk import DISK_ERRORS, unwritten
 from train_fn.engine import Engine, gathered
+from train_fn.errors import InputError
 from train_fn.loss import PackedLoss
 from train_fn.model import BaseModel, adapt, fresh_model
 from train_fn.ranks import from_all_ranks, from_rank_0
@@ -168,6 +170,9 @@ def export_weights(
         config: The trial.
         dtype: What the weights are written in.
         folder: Appears whole or not at all.
+
+    Raises:
+        InputError: The disk does not take them. The same on all ranks.
     """
     module = engine.deepspeed.module
     assert isinstance(module, PackedLoss)
@@ -177,9 +182,18 @@ def export_weights(
         with gathered([parameter]):
             if lead:
                 state[name] = parameter.detach().to("cpu", dtype, copy=True)
-    if lead:
-        unfinished = folder.with_name(f".{folder.name}.partial")
-        shutil.rmtree(unfinished, ignore_errors=True)
+    problem = from_rank_0(_write_weights(state, base, config, dtype, folder) if lead else "")
+    if problem:
+        raise InputError(problem)
+
+
+def _write_weights(
+    state: dict[str, Tensor], base: BaseModel, config: TrainConfig, dtype: torch.dtype, folder: Path
+) -> str:
+    """Write a trained state as a model folder; return what went wrong, empty when nothing."""
+    unfinished = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
         if config.model.lora.rank > 0:
             model = _merged(base, config, dtype, state, unfinished / "adapter")
         else:
@@ -189,7 +203,10 @@ def export_weights(
         model.save_pretrained(unfinished)
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(unfinished, folder)
-    distributed.barrier()
+    except DISK_ERRORS as error:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        return unwritten("the trained weights", folder.parent, error)
+    return ""
 
 
 def _merged(

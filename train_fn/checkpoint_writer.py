@@ -11,7 +11,6 @@ training, and their order must be the same on all ranks.
 
 import json
 import os
-import shutil
 import threading
 import time
 from _thread import start_new_thread
@@ -19,9 +18,8 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from safetensors import SafetensorError
-
 from train_fn.checkpoint_files import FileDigest, digest_on_disk, partial_folder, publish
+from train_fn.disk import DISK_ERRORS, unwritten
 from train_fn.errors import InputError
 from train_fn.trial_storage import keep_checkpoint
 
@@ -30,8 +28,8 @@ Write = Callable[[Path], object]
 Copy = Callable[[], Write]
 """Copies what a file holds to host memory, and returns what writes it."""
 POLL_S = 0.05
-_DISK_ERRORS = (OSError, RuntimeError, SafetensorError)
-"""What a write raises on a full or broken disk: torch and safetensors do not raise `OSError`."""
+_DISK_ERRORS = (*DISK_ERRORS, RuntimeError)
+"""`torch.save` raises the last one on a full disk."""
 
 
 class CheckpointWriter:
@@ -103,7 +101,9 @@ class CheckpointWriter:
         except InputError as error:
             self._problem = str(error)
         except _DISK_ERRORS as error:
-            self._problem = _told(self._workspace, tokens_seen, error)
+            what = f"the checkpoint at {tokens_seen:,} tokens"
+            told = unwritten(what, self._workspace, error)
+            self._problem = f"{told}, it goes on from the checkpoint before"
         except Exception as error:  # noqa: BLE001 - the trial must see the thread's end, whatever ended it
             self._bug = error
         finally:
@@ -146,14 +146,3 @@ class CheckpointWriter:
 
 def _sign(folder: Path, rank: int) -> Path:
     return folder / f"written-{rank}.json"
-
-
-def _told(workspace: Path, tokens_seen: int, error: Exception) -> str:
-    """Say in one line what the disk did not take, with the room that is left there."""
-    first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-    there = next(folder for folder in (workspace, *workspace.parents) if folder.exists())
-    free = shutil.disk_usage(there).free / 2**20
-    return (
-        f"the checkpoint at {tokens_seen:,} tokens cannot be written below {workspace}: {first_line} "
-        f"({free:,.0f} MiB are free there); make room and start again, it goes on from the checkpoint before"
-    )

@@ -15,7 +15,7 @@ from train_fn import sources
 from train_fn.config import CleanConfig, DataConfig
 from train_fn.data_report import Drops
 from train_fn.duplicates import exact_duplicates
-from train_fn.formats import Example, examples
+from train_fn.formats import Example, examples, without_ends
 from train_fn.language import SURE_CHARS, detect, has_foreign_script
 from train_fn.punctuation import is_unbalanced
 
@@ -58,7 +58,8 @@ def clean_examples(config: DataConfig, end_of_text: str, drops: Drops) -> Cleane
             )
             continue
         conversations += 1
-        replies = list(examples(row, config.prompt_format, config.max_context_turns))
+        ends = (config.clean.end_token, end_of_text)
+        replies = list(examples(row, config.prompt_format, config.max_context_turns, ends))
         if not replies:
             read += 1
             drops.add("no reply", row.place, " → ".join(turn.text for turn in row.turns))
@@ -141,11 +142,7 @@ def short_conversations(kept: Iterable[Example], min_median_chars: int) -> set[s
 
 
 def _without_end(reply: str, config: CleanConfig, end_of_text: str) -> str:
-    for end in (config.end_token, end_of_text):
-        stripped = reply.rstrip()
-        while end and stripped.endswith(end):
-            reply = stripped = stripped.removesuffix(end).rstrip()
-    return reply
+    return without_ends(reply, (config.end_token, end_of_text))
 
 
 def _spoken(example: Example, config: CleanConfig, end_of_text: str) -> str:

@@ -90,10 +90,10 @@ class CleanConfig:
 
     def __post_init__(self) -> None:
         check(
-            0 < self.near_duplicate_jaccard <= 1,
+            0.3 <= self.near_duplicate_jaccard <= 1,
             "data.clean.near_duplicate_jaccard",
             self.near_duplicate_jaccard,
-            "must be in (0, 1]",
+            "must be in [0.3, 1]: texts less alike share a phrase",
             "set it to 0.85, or data.clean.near_duplicates=false",
         )
         for name in ("max_repeat", "min_reply_chars", "min_median_reply_chars", "language_min_chars"):
@@ -133,6 +133,9 @@ class DataConfig:
         for name, low in (("max_example_tokens", 8), ("max_eval_examples", 2), ("max_context_turns", 0)):
             value = getattr(self, name)
             check(value >= low, f"data.{name}", value, f"must be at least {low}", f"set it to {low} or more")
+        names = "".join(self.sources)  # examples are known by them
+        is_utf_8 = names.encode(errors="replace").decode() == names
+        check(is_utf_8, "data.sources", self.sources, "has a name that is no UTF-8", "rename the file")
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,8 @@ class DataReport:
     conversations: int
     shortened: int = 0
     """Kept examples whose prompt holds fewer turns than came before, by `data.max_context_turns`."""
+    highest_token: int = 0
+    """Highest token id on either side."""
 
     def __post_init__(self) -> None:
         accounted = self.train + self.eval + sum(self.dropped.values())

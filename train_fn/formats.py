@@ -5,6 +5,7 @@ Accepted rows, told apart by their keys: `{"prompt", "generation"}`, `{"input", 
 """
 
 import hashlib
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,7 +44,10 @@ class Conversation:
     """Index into `data.sources`."""
     turns: tuple[Turn, ...]
     persona: str = ""
+    """What the system says before anybody speaks."""
     char: str = "Bot"
+    notes: tuple[tuple[int, str], ...] = ()
+    """What the system says later, each with the number of the turn that it stands before."""
     is_rendered: bool = False
     """The first turn is a whole prompt, already in its final form."""
     is_whole: bool = False
@@ -98,14 +102,33 @@ def conversation(row: Any, place: str, source: int) -> Conversation | None:
             raise RowError(
                 f"has the keys {sorted(map(str, row))}; accepted are {ACCEPTED}, with texts as values"
             )
-    persona = "\n".join(text for speaker, text in turns if speaker == "system")
-    spoken = tuple(Turn(speaker, text) for speaker, text in turns if speaker != "system")
+    spoken: list[Turn] = []
+    told: list[tuple[int, str]] = []
+    for speaker, text in turns:
+        if speaker == "system":
+            told.append((len(spoken), text))
+        else:
+            spoken.append(Turn(speaker, text))
+    persona = "\n".join(text for before, text in told if before == 0)
+    notes = tuple(note for note in told if note[0] > 0)
     char = row.get("char", "Bot")
-    return Conversation(place, source, spoken, persona, char if isinstance(char, str) else "Bot")
+    name = _encodable(char) if isinstance(char, str) else "Bot"
+    return Conversation(place, source, tuple(spoken), persona, name, notes)
 
 
 def _pair(prompt: str, reply: str, place: str, source: int) -> Conversation:
-    return Conversation(place, source, (Turn("user", prompt), Turn("bot", reply)), is_rendered=True)
+    turns = (Turn("user", _encodable(prompt)), Turn("bot", _encodable(reply)))
+    return Conversation(place, source, turns, is_rendered=True)
+
+
+def _encodable(text: str) -> str:
+    """Return a text as it is; JSON can hold half of an emoji, and no tokenizer reads one."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = ascii(text[error.start])
+        raise RowError(f"has a text with {half}, half of a surrogate pair, which is no UTF-8") from error
+    return text
 
 
 def _turn(message: Any, role_key: str, text_key: str) -> tuple[Speaker | Literal["system"], str]:
@@ -114,7 +137,7 @@ def _turn(message: Any, role_key: str, text_key: str) -> tuple[Speaker | Literal
         raise RowError(f"has a message without the texts {role_key!r} and {text_key!r}")
     if role.lower() not in _SPEAKERS:
         raise RowError(f"has the unknown {role_key} {role!r}; known are {', '.join(sorted(_SPEAKERS))}")
-    return _SPEAKERS[role.lower()], text
+    return _SPEAKERS[role.lower()], _encodable(text)
 
 
 def render_prompt(history: Sequence[Turn], persona: str, char: str, prompt_format: PromptFormat) -> str:
@@ -133,26 +156,32 @@ def render_prompt(history: Sequence[Turn], persona: str, char: str, prompt_forma
 
 
 def examples(
-    dialogue: Conversation, prompt_format: PromptFormat, max_context_turns: int
+    dialogue: Conversation, prompt_format: PromptFormat, max_context_turns: int, ends: Sequence[str] = ()
 ) -> Iterator[Example]:
     """Yield one example per reply of the bot that follows something.
 
     Args:
         dialogue: The conversation.
         prompt_format: How prompts are written.
-        max_context_turns: Turns before the reply that the prompt holds; 0 keeps all.
+        max_context_turns: Turns before the reply that the prompt holds; 0 keeps all. A chat template gets
+            one less where they would begin with the bot.
+        ends: Marks that may stand at the end of a reply; where it is history, it has none.
     """
-    group = _group(dialogue)
+    group = _group(dialogue, ends)
     number = 0
     for index, turn in enumerate(dialogue.turns):
         if turn.speaker != "bot" or index == 0:
             continue
         start = max(0, index - max_context_turns) if max_context_turns else 0
+        if prompt_format == "chat_template" and start > 0:  # templates refuse a bot that speaks first
+            start = next((i for i in range(start, index) if dialogue.turns[i].speaker == "user"), start)
         history = dialogue.turns[start:index]
+        notes = (text for before, text in dialogue.notes if before <= index)
+        persona = "\n".join(text for text in (dialogue.persona, *notes) if text)
         if dialogue.is_rendered:
             prompt, reply = dialogue.turns[0].text, turn.text
         else:
-            prompt = render_prompt(history, dialogue.persona, dialogue.char, prompt_format)
+            prompt = render_prompt(history, persona, dialogue.char, prompt_format)
             reply = f" {turn.text.strip()}" if prompt_format == "pygmalion" else turn.text.strip()
         yield Example(
             id=f"{dialogue.place}#{number}",
@@ -162,25 +191,36 @@ def examples(
             reply=reply,
             last_message=_last_message(prompt) if dialogue.is_rendered else history[-1].text,
             history=history,
-            persona=dialogue.persona,
+            persona=persona,
             is_shortened=start > 0,
         )
         number += 1
 
 
-def _group(dialogue: Conversation) -> str:
+def without_ends(reply: str, ends: Sequence[str]) -> str:
+    """Return a reply without the marks at its end, in the order in which they are given."""
+    for end in ends:
+        stripped = reply.rstrip()
+        while end and stripped.endswith(end):
+            reply = stripped = stripped.removesuffix(end).rstrip()
+    return reply
+
+
+def _group(dialogue: Conversation, ends: Sequence[str]) -> str:
     """Return a hash that all examples of one conversation share.
 
     Rows may be moments of one growing dialogue. They share how it opens, and so does their group: persona and
-    first exchange, or of a rendered dialogue everything to the end of its first line after the header.
+    first exchange, for a greeting alone opens many a dialogue. Only a moment that has lost its opening is on
+    its own.
     """
+    texts = [without_ends(turn.text, ends) for turn in dialogue.turns]
     if dialogue.is_rendered:
-        text = _opening(dialogue.turns[0].text)
+        text = _opening(*texts)
     elif dialogue.is_whole:
         text = "\n".join(turn.text for turn in dialogue.turns)
     else:
-        text = "\n".join([dialogue.persona, *(turn.text for turn in dialogue.turns[:2])])
-    return hashlib.blake2b(text.encode(errors="replace"), digest_size=8).hexdigest()
+        text = "\n".join([dialogue.persona, *texts[:2]])
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 _SPOKEN = re.compile(r"^(?!.*(?:Persona|Scenario):)[\w' .-]{1,40}: \S.*$", re.MULTILINE)
@@ -193,9 +233,16 @@ def _is_dialogue(prompt: str) -> bool:
     return bool(_CUE.search(prompt) and _SPOKEN.search(prompt))
 
 
-def _opening(prompt: str) -> str:
-    """Return a rendered dialogue to the end of its first spoken line; any other prompt is its own opening."""
-    return prompt[: _first_spoken(prompt).end()] if _is_dialogue(prompt) else prompt
+def _opening(prompt: str, reply: str) -> str:
+    """Return a rendered dialogue to the end of its second spoken line, which may be the reply.
+
+    Any other prompt is its own opening.
+    """
+    if not _is_dialogue(prompt):
+        return prompt
+    text = f"{prompt.rstrip()} {reply.strip()}"
+    found = list(itertools.islice(_SPOKEN.finditer(text, max(prompt.rfind("<START>"), 0)), 2))
+    return text[: found[-1].end()].rstrip() if found else text
 
 
 def _last_message(prompt: str) -> str:
@@ -204,10 +251,3 @@ def _last_message(prompt: str) -> str:
         return prompt
     *_, last = _SPOKEN.finditer(prompt)
     return _CUE.sub("", prompt[last.start() :])
-
-
-def _first_spoken(prompt: str) -> "re.Match[str]":
-    start = max(prompt.rfind("<START>"), 0)
-    found = _SPOKEN.search(prompt, start) or _SPOKEN.search(prompt)
-    assert found is not None, "a dialogue has a spoken line"
-    return found

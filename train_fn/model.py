@@ -19,7 +19,9 @@ from transformers.utils.hub import cached_file, extract_commit_hash
 from train_fn.attention import PACKED, register
 from train_fn.bundled_path import bundled_folder
 from train_fn.config import LoraConfig, ModelConfig, TrainConfig, check
+from train_fn.disk import DISK_ERRORS, unwritten
 from train_fn.errors import InputError
+from train_fn.limits import check_positions, positions_of
 from train_fn.loss_rows import read_again
 from train_fn.model_files import is_hub_id
 
@@ -58,7 +60,7 @@ def load_base(config: ModelConfig, seed: int = 0, cache_dir: Path | None = None)
             they share one host copy; None gives each process its own.
 
     Raises:
-        InputError: The model cannot be read, or its architecture cannot be packed.
+        InputError: The model cannot be read, its architecture cannot be packed, or the disk is full.
     """
     path = str(bundled_folder()) if config.path == "bundled" else config.path
     if not Path(path).exists() and not is_hub_id(path):
@@ -114,10 +116,15 @@ def _shared_state(
         fcntl.flock(lock, fcntl.LOCK_EX)  # the first rank of a node reads the model, the others wait and map
         if not file.exists():
             partial = file.with_suffix(f".{os.getpid()}.tmp")
-            save_file(_read_state(config, path, hf_config, seed), partial)
+            state = _read_state(config, path, hf_config, seed)
+            try:
+                save_file(state, partial)
+            except DISK_ERRORS as error:
+                partial.unlink(missing_ok=True)
+                raise InputError(unwritten("the host copy of the base model", file.parent, error)) from error
             partial.replace(file)
-    state: dict[str, Tensor] = load_file(file)
-    return state
+    mapped: dict[str, Tensor] = load_file(file)
+    return mapped
 
 
 def _key(config: ModelConfig, path: str, hf_config: PretrainedConfig, seed: int) -> str:
@@ -153,8 +160,10 @@ def fresh_model(
         device: Where the module is built; None is the host.
 
     Raises:
-        InputError: peft cannot adapt the modules named.
+        InputError: The model has fewer positions than an example may have tokens, or peft cannot adapt the
+            modules named.
     """
+    check_positions(config, positions_of(base.config.to_dict()))
     register()
     transformers_logging.disable_progress_bar()  # a bar per trial and rank says nothing
     hf_config = copy.deepcopy(base.config)

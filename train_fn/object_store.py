@@ -8,6 +8,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -46,7 +47,7 @@ def put(address: str, name: str, data: bytes) -> None:
     Raises:
         InputError: The store does not take it, also after `RETRY_S`.
     """
-    _persist(address, lambda: _put(address, name, lambda out: out.write(data)))
+    _put(address, name, lambda out: out.write(data))
 
 
 def get(address: str, name: str) -> bytes | None:
@@ -162,14 +163,26 @@ def _put(address: str, name: str, write: Callable[[Any], object]) -> None:
     fs, root = _opened(address)
     path = f"{root}/{name}"
     if fs.type_name in _ATOMIC:
-        with fs.open_output_stream(path) as out:
-            write(out)
+        _persist(address, lambda: _write(fs, path, write))
         return
-    fs.create_dir(path.rpartition("/")[0], recursive=True)
-    partial = f"{path}.{uuid.uuid4().hex[:8]}.partial"
-    with fs.open_output_stream(partial) as out:
+    partial = f"{path}.{uuid.uuid4().hex[:8]}.partial"  # another try writes over what the one before left
+
+    def put_in_place() -> None:
+        fs.create_dir(path.rpartition("/")[0], recursive=True)
+        _write(fs, partial, write)
+        fs.move(partial, path)
+
+    try:
+        _persist(address, put_in_place)
+    except (InputError, OSError):
+        with suppress(OSError):  # a store that takes nothing may not remove anything either
+            fs.delete_file(partial)
+        raise
+
+
+def _write(fs: Any, path: str, write: Callable[[Any], object]) -> None:
+    with fs.open_output_stream(path) as out:
         write(out)
-    fs.move(partial, path)
 
 
 def send(file: Path, address: str, name: str) -> None:
@@ -183,7 +196,7 @@ def send(file: Path, address: str, name: str) -> None:
         with file.open("rb") as source:
             shutil.copyfileobj(source, out, _CHUNK_BYTES)
 
-    _persist(address, lambda: _put(address, name, copy))
+    _put(address, name, copy)
 
 
 def fetch(address: str, name: str, file: Path, size: int) -> None:

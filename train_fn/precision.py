@@ -32,7 +32,8 @@ def choose_precision(wanted: Precision, device: torch.device) -> tuple[Chosen, s
     if wanted == "auto":
         if device.type != "cuda":
             return "fp32", "precision fp32: no GPU, and a CPU computes fp32 fastest"
-        if bf16:
+        # Cards before Ampere emulate bf16, and DeepSpeed counts that.
+        if torch.cuda.is_bf16_supported(including_emulation=False):
             return "bf16", "precision bf16: this GPU has it, and it needs no loss scale"
         return "fp16", "precision fp16 with a dynamic loss scale: this GPU has no bf16"
     able = {"fp32": True, "bf16": bf16, "fp16": fp16}

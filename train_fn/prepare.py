@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from train_fn import sources
+from train_fn.batches import Order
 from train_fn.clean import clean_examples, exchange
 from train_fn.config import DataConfig
 from train_fn.data_report import DataReport, Drops, write_report
@@ -27,7 +28,7 @@ from train_fn.prepared import Prepared, open_prepared
 from train_fn.split import Sides, split
 from train_fn.tokenizer import Tokenised, tokenise
 
-_VERSION = "3"
+_VERSION = "7"
 """Counts up when the same settings give other examples."""
 _BATCH = 4096
 
@@ -60,7 +61,8 @@ def prepare(
         cache_dir: Where prepared data is kept, a folder for each data hash.
 
     Raises:
-        InputError: A source cannot be read, nothing is left to train or evaluate on, or the disk is full.
+        InputError: A source cannot be read, nothing is left to train or evaluate on, the weights take nothing
+            of it, or the disk is full.
     """
     folder = cache_dir / data_key(config, tokenizer_key, cache_dir)
     if not (folder / "report.json").exists():
@@ -76,7 +78,9 @@ def prepare(
                 ) from error
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-    return open_prepared(folder)
+    prepared = open_prepared(folder)
+    Order(prepared.train.sources, config.weights, seed=0)  # refuses weights that take nothing
+    return prepared
 
 
 def training_texts(config: DataConfig) -> list[str]:
@@ -100,8 +104,10 @@ def _write(config: DataConfig, tokenizer: Any, folder: Path) -> None:
             drops.add(reason, kept[i].id, exchange(kept[i]))
     train = [i for i in sides.train if i not in leaked]
     _check_left(cleaned.read, len(train), len(sides.eval), drops)
-    for name, indices in (("train", train), ("eval", sides.eval)):
+    highest = max(
         _write_split([kept[i] for i in indices], [tokens[i] for i in indices], folder / f"{name}.arrow")
+        for name, indices in (("train", train), ("eval", sides.eval))
+    )
     report = DataReport(
         read=cleaned.read,
         train=len(train),
@@ -114,6 +120,7 @@ def _write(config: DataConfig, tokenizer: Any, folder: Path) -> None:
         sources=config.sources,
         conversations=cleaned.conversations,
         shortened=sum(kept[i].is_shortened for i in [*train, *sides.eval]),
+        highest_token=highest,
     )
     write_report(report, folder / "report.json")
 
@@ -177,8 +184,12 @@ def _check_left(read: int, train: int, held_out: int, drops: Drops) -> None:
         )
 
 
-def _write_split(examples: Sequence[Example], tokens: Sequence[Tokenised], file: Path) -> None:
-    """Write one Arrow file with a single batch, so that its columns are read without copying."""
+def _write_split(examples: Sequence[Example], tokens: Sequence[Tokenised], file: Path) -> int:
+    """Write one Arrow file with a single batch, so that its columns are read without copying.
+
+    Returns:
+        The highest token id in it.
+    """
     lengths = np.fromiter((len(t.ids) for t in tokens), np.int64, len(tokens))
     values = np.fromiter((token for t in tokens for token in t.ids), np.int32, int(lengths.sum()))
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
@@ -191,3 +202,4 @@ def _write_split(examples: Sequence[Example], tokens: Sequence[Tokenised], file:
     batch = pa.record_batch(list(columns.values()), names=list(columns))
     with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
         writer.write_batch(batch)
+    return int(values.max())

@@ -4,8 +4,10 @@ import hashlib
 import importlib.metadata
 import importlib.resources
 import json
+import lzma
 import os
 import time
+import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +21,12 @@ from train_fn.formats import Conversation, RowError, Turn, conversation
 _FORMAT_VERSION = "2"
 """Counts up when the same bytes are read in another way, so that prepared data is made anew."""
 _CHUNK_BYTES = 1 << 22
+_UNREADABLE = (
+    OSError, ValueError, ImportError, EOFError, RuntimeError, IndexError, zlib.error, lzma.LZMAError,
+    zipfile.BadZipFile,
+)  # fmt: skip
+"""What file systems and decompressors raise: of archives, an encrypted one a `RuntimeError`, an empty one an
+`IndexError`."""
 
 
 class Broken:
@@ -105,7 +113,7 @@ def _explained(address: str) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (OSError, ValueError, ImportError, EOFError, zlib.error) as error:
+    except _UNREADABLE as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         fix = "name a file, an address that fsspec opens, hub:owner/name or bundled:chitchat"
         raise InputError(f"data.sources: {address!r} cannot be read ({first}); {fix}") from error

@@ -15,6 +15,8 @@ from train_fn.model_files import is_hub_id
 
 END_OF_TEXT = "<|endoftext|>"
 PADDING = "<|padding|>"
+_INSIDE = "\n"
+"""Merges with no word, and hardly with anything else; a reply that it merges with is encoded alone."""
 _TOKENIZER_FILES = (".json", ".txt", ".model", ".jinja")
 
 
@@ -124,8 +126,8 @@ class Tokenised:
 def tokenise(examples: Sequence[Example], tokenizer: Any, prompt_format: PromptFormat) -> list[Tokenised]:
     """Turn examples into ids: `[BOS] prompt reply EOS`.
 
-    Prompt and reply are tokenised apart, so that no token straddles the border of the loss. BOS is added
-    where the tokenizer adds one by itself, EOS once, and neither twice.
+    Prompt and reply are tokenised apart, so that no token straddles the border of the loss; else the ids are
+    those of the whole text. BOS is added where the tokenizer adds one by itself, EOS once, and neither twice.
 
     Raises:
         InputError: A chat template is asked for that the tokenizer does not have, or that writes a reply
@@ -139,10 +141,9 @@ def tokenise(examples: Sequence[Example], tokenizer: Any, prompt_format: PromptF
     else:
         pairs = [(example.prompt, example.reply) for example in examples]
         lead = _leading(tokenizer)
-    ids = encode([text for pair in pairs for text in pair], tokenizer)
     end = tokenizer.eos_token_id
     result = []
-    for example, prompt, reply in zip(examples, ids[::2], ids[1::2], strict=True):
+    for example, (prompt, reply) in zip(examples, _encoded(pairs, tokenizer), strict=True):
         head = prompt if prompt[: len(lead)] == lead else lead + prompt
         tail = reply[: reply.index(end)] if end in reply else reply
         if len(tail) < len(reply) and tokenizer.decode(reply[len(tail) + 1 :]).strip():
@@ -152,6 +153,38 @@ def tokenise(examples: Sequence[Example], tokenizer: Any, prompt_format: PromptF
             )
         result.append(Tokenised([*head, *tail, end], len(head)))
     return result
+
+
+def _encoded(pairs: Sequence[tuple[str, str]], tokenizer: Any) -> Iterable[tuple[list[int], list[int]]]:
+    """Return the ids of each prompt and of the reply behind it.
+
+    Tokenizers in the manner of SentencePiece put a space before a text (Llama, Mistral). A reply stands
+    inside of one and has none, so it is encoded behind what its prompt ends with, whose ids are cut off.
+    """
+    if not _puts_space_before(tokenizer):
+        ids = encode([text for pair in pairs for text in pair], tokenizer)
+        return zip(ids[::2], ids[1::2], strict=True)
+    # Some do so behind each of their marks as well.
+    marks = sorted(tokenizer.get_added_vocab(), key=len, reverse=True)
+    before = [_end_of(prompt, marks) for prompt, _ in pairs]
+    prompts = encode([prompt for prompt, _ in pairs], tokenizer)
+    behind = encode([end + reply for end, (_, reply) in zip(before, pairs, strict=True)], tokenizer)
+    ends = {end: encode([end], tokenizer)[0] for end in set(before)}
+    replies = [
+        ids[len(ends[end]) :] if ids[: len(ends[end])] == ends[end] else encode([reply], tokenizer)[0]
+        for end, ids, (_, reply) in zip(before, behind, pairs, strict=True)
+    ]
+    return zip(prompts, replies, strict=True)
+
+
+def _puts_space_before(tokenizer: Any) -> bool:
+    alone, behind, cut = encode(["a", f"{_INSIDE}a", _INSIDE], tokenizer)
+    return behind[len(cut) :] != alone
+
+
+def _end_of(prompt: str, marks: Iterable[str]) -> str:
+    """Return what stands before a reply as far as it matters: a mark, or that it is inside of a text."""
+    return next((mark for mark in marks if prompt.endswith(mark)), _INSIDE) if prompt else ""
 
 
 def _leading(tokenizer: Any) -> list[int]:

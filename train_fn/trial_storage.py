@@ -10,10 +10,12 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+from torch import distributed
+
 from train_fn.assignment import Assignment
 from train_fn.checkpoint_files import KEPT, complete_folder, complete_folders, find_problem, remove_all
 from train_fn.errors import InputError
-from train_fn.ranks import from_rank_0
+from train_fn.ranks import from_all_ranks
 from train_fn.report import Outcome
 from train_fn.working_copy import (
     Place,
@@ -31,7 +33,7 @@ _KEY = "made_for"
 
 
 def arrive(assignment: Assignment) -> Assignment:
-    """Bring what a trial needs to this node; every rank of one node must call it.
+    """Bring what a trial needs to this node; every rank must call it, and all are on one node.
 
     Returns:
         The assignment with folders of this node; as it was where all nodes share the storage folder.
@@ -53,9 +55,15 @@ def arrive(assignment: Assignment) -> Assignment:
         workspace=local(assignment.workspace),
         cache=local(assignment.cache),
     )
-    problem = from_rank_0(_bring(settled))
-    if problem:
-        raise InputError(problem)
+    sound, problem = _bring(settled)
+    told = from_all_ranks(problem)  # from here on no rank reads another checkpoint than the sound one
+    first = next((one for one in told if one), "")
+    if first:
+        raise InputError(first)
+    if distributed.get_rank() == 0:
+        for folder in complete_folders(Path(settled.workspace)):
+            if folder != sound:
+                shutil.rmtree(folder)
     return settled
 
 
@@ -111,33 +119,28 @@ def keep_notes(workspace: Path) -> None:
             print(f"{workspace / name} is on this node only: {error}", flush=True)
 
 
-def _bring(assignment: Assignment) -> str:
-    """Bring the data and the newest sound checkpoint; return what went wrong, empty when nothing."""
+def _bring(assignment: Assignment) -> tuple[Path | None, str]:
+    """Bring the data and the newest sound checkpoint; return it, and what went wrong: empty when nothing."""
     prepared, workspace = Path(assignment.prepared), Path(assignment.workspace)
     try:
         if not prepared.is_dir() and not fetch_folder(prepared):
-            return f"the prepared data is not on the store: {place_of(prepared)} is gone; start again"
-        _bring_checkpoint(workspace, _key(assignment))
+            return None, f"the prepared data is not on the store: {place_of(prepared)} is gone; start again"
+        return _bring_checkpoint(workspace, _key(assignment)), ""
     except InputError as error:
-        return str(error)
-    return ""
+        return None, str(error)
 
 
-def _bring_checkpoint(workspace: Path, key: str) -> None:
+def _bring_checkpoint(workspace: Path, key: str) -> Path | None:
     place = place_of(workspace / "checkpoints")
     assert place is not None, f"{workspace} is in no working copy"
     (workspace / "checkpoints").mkdir(parents=True, exist_ok=True)
     (workspace / _KEY).write_text(key)
-    sound = None
     for name in reversed(whole_folders(place)):
         folder = workspace / "checkpoints" / name
         if fetch_folder(folder, key) and find_problem(folder, 0, 1) is None:
-            sound = folder
-            break
+            return folder
         remove_from_store(Place(place.address, f"{place.name}/{name}"))  # damaged, or of another search
-    for folder in complete_folders(workspace):
-        if folder != sound:
-            shutil.rmtree(folder)
+    return None
 
 
 def _key(assignment: Assignment) -> str:

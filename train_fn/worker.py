@@ -22,6 +22,7 @@ from train_fn.config import ModelConfig
 from train_fn.departure import Departure
 from train_fn.errors import InputError
 from train_fn.heartbeat import Pulse, beating
+from train_fn.limits import check_vocabulary
 from train_fn.loop import train
 from train_fn.model import BaseModel, load_base
 from train_fn.precision import trial_device
@@ -46,7 +47,11 @@ class _Kept:
     prepared: Prepared | None = None
 
     def for_trial(self, assignment: Assignment, clock: Clock) -> tuple[BaseModel, Prepared]:
-        """Return base model and data of the trial, loading only what changed."""
+        """Return base model and data of the trial, loading only what changed.
+
+        Raises:
+            InputError: The model cannot be read, or has no embedding for a token of the data.
+        """
         clock.at("weights")
         model, seed = assignment.config.model, assignment.config.run.seed
         drawn_anew = model.init == "random" and seed != self.seed
@@ -56,6 +61,7 @@ class _Kept:
         clock.at("data")
         if self.prepared is None or self.folder != assignment.prepared:
             self.folder, self.prepared = assignment.prepared, open_prepared(Path(assignment.prepared))
+        check_vocabulary(model, self.base.config.vocab_size, self.prepared.report.highest_token)
         return self.base, self.prepared
 
 

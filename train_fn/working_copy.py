@@ -192,7 +192,7 @@ def whole_folders(place: Place) -> list[str]:
     found = []
     for name in object_store.listed(place.address, place.name):
         above, _, last = name.rpartition("/")
-        if last.startswith("whole-"):
+        if last.startswith("whole-") and last.endswith(".json"):  # not an index that is being written
             inner = last.removeprefix("whole-").removesuffix(".json")
             found.append(f"{above}/{inner}".lstrip("/"))
     return sorted(found)

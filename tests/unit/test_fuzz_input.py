@@ -14,13 +14,13 @@ from analysis.behaviour_records import FIGURES, VERSION, read_listened
 from analysis.mlflow_link import TrackingError, find_link
 from analysis.promotion import PromotionRecord, read_record
 from analysis.runs import read_search
+from search.cursor import CURSOR_NAME, Cursor, load_cursor
 from search.events import SearchStarted
 from search.ledger import encode, read_events
 from search.lock import read_owner
 from search.model_shape import shape_of
 from search.state import replay
 from search.summary import summarise
-from search.tracking import CURSOR_NAME, Cursor, load_cursor
 from search.tuner import _decisions, with_rungs
 from spaces.describe import describe
 from spaces.load import load_experiment

@@ -56,11 +56,13 @@ def test_parameters_of_the_full_sizes(kind: str, tmp_path: Path) -> None:
     assert shape is not None
     assert shape.parameters == real_parameters(config)
     assert shape.parameters > 10**9
+    assert shape.positions == config.max_position_embeddings
 
 
 def test_gpt_j_needs_no_network() -> None:
     shape = model_shape(ModelConfig(path="EleutherAI/gpt-j-6b"))
     assert shape is not None
+    assert shape.positions == 2048
     assert shape.parameters == 6_050_882_784
     raw = {name: value for name, value in KNOWN["eleutherai/gpt-j-6b"].items() if name != "model_type"}
     assert shape.parameters == real_parameters(AutoConfig.for_model("gptj", **raw))
@@ -95,6 +97,7 @@ def test_a_gguf_header_says_the_same_as_the_configuration(tied: bool, tmp_path: 
     writer.add_head_count(config.num_attention_heads)
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_context_length(config.max_position_embeddings)
     for name in ("token_embd.weight",) if tied else ("token_embd.weight", "output.weight"):
         writer.add_tensor(name, np.zeros((config.vocab_size, config.hidden_size), np.float32))
     writer.write_header_to_file()

@@ -194,6 +194,16 @@ REFUSED: list[Refused] = [
         LAPTOP,
         ("'nothing.jsonl' does not exist",),
     ),
+    (
+        "examples longer than the model's positions",
+        {"base.data.max_example_tokens": 600},
+        {},
+        LAPTOP,
+        (
+            "data.max_example_tokens = 600 is more than the 512 positions of model.path",
+            "set it to 512 or less",
+        ),
+    ),
     ("a missing file URL", {"base.data.sources": ("file:///no.jsonl",)}, {}, LAPTOP, ("file:///no.jsonl",)),
 ]
 
@@ -295,6 +305,14 @@ def test_memory_is_that_of_the_hungriest_point(laptop: Experiment, tmp_path: Pat
     assert hungry is not None
     assert fixed is not None
     assert hungry.memory == fixed.memory
+
+
+def test_the_longest_example_of_the_space_is_held_against_the_positions(
+    laptop: Experiment, tmp_path: Path
+) -> None:
+    space = {**laptop.space, "data.max_example_tokens": CategoricalDistribution((64, 700, 128))}
+    with pytest.raises(InputError, match=r"data.max_example_tokens = 700 is more than the 512 positions"):
+        plan(replace(laptop, space=space), tmp_path)
 
 
 @given(st.integers(1, 64), st.integers(1, 64))

@@ -10,16 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from search.cursor import CURSOR_NAME, load_cursor
 from search.events import Event
 from search.ledger import FILE_NAME, Ledger, encode
 from search.runs_table import run_address
 from search.state import SearchState, replay
 from search.tracking import (
-    CURSOR_NAME,
     Tracker,
-    load_cursor,
     pending_figures,
-    save_cursor,
     state_at,
     updates_of,
 )
@@ -248,15 +246,3 @@ def test_pending_figures_and_state_at_an_offset(tmp_path: Path) -> None:
     assert state_at(tmp_path / FILE_NAME, 0) == SearchState()
     rest, _ = updates_of(replay(events[:6]), events[6:], MAX_TOKENS)
     assert pending_figures(tmp_path / FILE_NAME, offset, MAX_TOKENS) == sum(len(u.figures) for u in rest)
-
-
-def test_a_cursor_of_another_address_or_a_broken_one_is_none(tmp_path: Path) -> None:
-    path = tmp_path / CURSOR_NAME
-    cursor = load_cursor(path, "http://a")
-    assert (cursor.offset, cursor.runs) == (0, {})
-    moved = type(cursor)("http://a", "id", 77, {None: "p", 3: "c"})
-    save_cursor(path, moved)
-    assert load_cursor(path, "http://a") == moved
-    assert load_cursor(path, "http://b").offset == 0
-    path.write_text('{"uri": "http://a"')
-    assert load_cursor(path, "http://a").offset == 0

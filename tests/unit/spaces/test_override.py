@@ -68,6 +68,8 @@ def test_fields_that_belong_together_are_checked_together(laptop: Experiment) ->
         ("engine.precision=fp12", "is not one of auto, fp16, bf16, fp32; did you mean"),
         ("doom.enabled=perhaps", "is not a boolean"),
         ("data.weights=1", "must be empty or hold one number above 0 for each of the"),
+        ("data.clean.near_duplicate_jaccard=0.1", r"must be in \[0.3, 1\]"),
+        ("data.sources=a\udcff.jsonl", "has a name that is no UTF-8; rename the file"),
         ("optim=1", "there is no such field"),
         ("halving.eta=1", "must be at least 2"),
         ("run.seed=-1", "must be at least 0 and below 4294967296"),

@@ -1,5 +1,7 @@
 """The order of examples, the plan of a step, the weights of its tokens."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 
 from tests.toys import ToyExamples, toy_examples
 from train_fn.batches import HEAD_CHUNK_TOKENS, Order, balance, build_micro_batch, pack, plan_step
+from train_fn.errors import InputError
 
 LENGTHS = st.lists(st.integers(1, 50), min_size=1, max_size=40).map(lambda x: np.array(x, np.int64))
 
@@ -46,6 +49,12 @@ def test_weights_repeat_sources_and_choose_fractions_anew() -> None:
     assert len({tuple(sorted(e)) for e in epochs}) > 1
 
 
+def test_weights_that_take_nothing_are_refused() -> None:
+    with pytest.raises(InputError, match=r"^data.weights = \(0.005,\) takes no example .*; raise it"):
+        Order(sources(54), (0.005,), 0)
+    assert Order(sources(54, 54), (0.005, 1.0), 0).epoch_length == 54
+
+
 @given(LENGTHS, st.integers(1, 5))
 def test_balance_keeps_every_position_and_evens_the_tokens(lengths: np.ndarray, ranks: int) -> None:
     shares = balance(lengths, ranks)
@@ -73,6 +82,31 @@ def test_the_ranks_plans_are_one_step(batch_size: int, ranks: int, room: int) ->
     assert len({len(p.micro_batches) for p in plans}) == 1
     assert plans[0].tokens == examples.lengths[chosen].sum()
     assert plans[0].prompt_targets + plans[0].answer_targets == plans[0].tokens - batch_size
+
+
+class Indexed:
+    """Numbers of many examples, of which only those asked for may be read."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self._values = values
+
+    def __getitem__(self, chosen: np.ndarray) -> np.ndarray:
+        return self._values[chosen]
+
+
+@pytest.mark.parametrize("objective", ["response", "clm"])
+def test_a_plan_reads_the_lengths_of_its_own_examples_only(objective: str) -> None:
+    examples, chosen = toy_examples(40), np.array([3, 17, 17, 39, 0])
+    plans = [
+        plan_step(one, chosen, objective, 0, 2, 30)  # type: ignore[arg-type]
+        for one in (
+            SimpleNamespace(
+                lengths=Indexed(examples.lengths), prompt_lengths=Indexed(examples.prompt_lengths)
+            ),
+            examples,
+        )
+    ]
+    assert plans[0] == plans[1]
 
 
 @pytest.mark.parametrize("objective", ["response", "clm", "balanced"])

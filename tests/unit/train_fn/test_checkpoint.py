@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -11,7 +12,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
+from torch.multiprocessing.spawn import spawn
 
 from tests.toys import toy_base, toy_prepared, toy_train_config
 from tests.unit.train_fn.test_checkpoint_writer import files_of_at_most, wait_for
@@ -20,6 +22,7 @@ from train_fn import checkpoint
 from train_fn.checkpoint import _Held
 from train_fn.checkpoint_files import MANIFEST, complete_folders, digest_on_disk, partial_folder, tokens_of
 from train_fn.checkpoint_writer import CheckpointWriter
+from train_fn.config import LoraConfig
 from train_fn.departure import Departure
 from train_fn.engine import Engine, gathered
 from train_fn.errors import InputError
@@ -188,6 +191,32 @@ def test_a_full_disk_ends_the_trial_in_one_line_and_it_goes_on_when_there_is_roo
     assert whole is not None
     assert outcome is not None
     assert outcome.eval_nll == whole.eval_nll
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_weights_that_the_disk_does_not_take_are_one_line_and_leave_nothing(
+    tmp_path: Path, rank: int
+) -> None:
+    changes = {"run__eval_at_tokens": (), "model__lora": LoraConfig(rank=rank, targets=("dense",))}
+    said = r"^the trained weights cannot be written below .* MiB are free there\); make room and start again$"
+    with files_of_at_most(2_000 if rank else 10_000), pytest.raises(InputError, match=said):
+        run(tmp_path, **changes)
+    assert not [path.name for path in tmp_path.iterdir() if "weights" in path.name]
+
+
+def test_all_ranks_hear_that_the_weights_could_not_be_written(tmp_path: Path) -> None:
+    spawn(train_on_a_full_disk, args=(str(tmp_path),), nprocs=2)
+    assert {file.name for file in tmp_path.glob("told-*")} == {"told-0", "told-1"}
+
+
+def train_on_a_full_disk(rank: int, folder: str) -> None:
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
+    store = distributed.FileStore(f"{folder}/group", 2)
+    distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
+    with files_of_at_most(10_000), pytest.raises(InputError, match="trained weights cannot be written"):
+        run(Path(folder) / "trial", run__eval_at_tokens=())
+    Path(folder, f"told-{rank}").touch()
+    distributed.destroy_process_group()
 
 
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.toys import save_toy_model, toy_base, toy_config, toy_model, toy_train_config
+from tests.unit.train_fn.test_checkpoint_writer import files_of_at_most
 from train_fn.config import LoraConfig, ModelConfig
 from train_fn.errors import InputError
 from train_fn.model import fresh_model, load_base
@@ -25,6 +26,24 @@ def test_folder_round_trip(tmp_path: Path, kind: str, shared: bool) -> None:
     assert base.parameters == sum(p.numel() for p in toy_model(kind).parameters())
     tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight
     assert tied == (kind == "qwen2")
+
+
+def test_a_host_copy_that_the_disk_does_not_take_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    config, cache = ModelConfig(path=str(save_toy_model(tmp_path / "model"))), tmp_path / "cache"
+    said = rf"^the host copy of the base model cannot be written below {cache}: .* MiB .*; make room"
+    with files_of_at_most(10_000), pytest.raises(InputError, match=said) as caught:
+        load_base(config, cache_dir=cache)
+    assert "\n" not in str(caught.value)
+    assert [file.suffix for file in cache.iterdir()] == [".lock"]
+    load_base(config, cache_dir=cache)
+
+
+@pytest.mark.parametrize("kind", ["gptj", "gpt_neox"])
+def test_examples_longer_than_the_positions_are_refused(kind: str) -> None:
+    engine = {"engine__max_tokens_per_micro_batch": 1024}
+    fresh_model(toy_base(kind), toy_train_config(data__max_example_tokens=512, **engine), torch.float32)
+    with pytest.raises(InputError, match=r"data.max_example_tokens = 513 is more than the 512 positions"):
+        fresh_model(toy_base(kind), toy_train_config(data__max_example_tokens=513, **engine), torch.float32)
 
 
 def test_trial_never_writes_to_the_base() -> None:

@@ -1,7 +1,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
 from tests.object_store import S3Server, s3_server
 from train_fn import object_store
@@ -116,3 +118,43 @@ def test_other_file_systems_do_as_well(scheme: str, tmp_path: Path) -> None:
     assert set(object_store.listed(address, "")) == {"a/b"}
     object_store.remove_below(address, "a")
     assert object_store.get(address, "a/b") is None
+
+
+class Flaky(LocalFileSystem):
+    """A file system whose renames fail for a while."""
+
+    protocol = "flaky"
+    fail_next = 0
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return str(LocalFileSystem._strip_protocol(str(path).removeprefix("flaky://")))
+
+    def mv(self, path1: str, path2: str, **kwargs: object) -> None:
+        if Flaky.fail_next > 0:
+            Flaky.fail_next -= 1
+            raise OSError("connection reset by peer")
+        super().mv(path1, path2, **kwargs)
+
+
+@pytest.fixture
+def flaky(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    fsspec.register_implementation("flaky", Flaky, clobber=True)
+    monkeypatch.setattr(object_store, "_FIRST_PAUSE_S", 0.01)
+    return f"flaky://{tmp_path}/store"
+
+
+def test_a_rename_that_fails_for_a_while_leaves_nothing_but_the_object(flaky: str) -> None:
+    Flaky.fail_next = 2
+    object_store.put(flaky, "a/b", b"in the end")
+    assert Flaky.fail_next == 0
+    assert set(object_store.listed(flaky, "")) == {"a/b"}
+    assert object_store.get(flaky, "a/b") == b"in the end"
+
+
+@pytest.mark.usefixtures("impatient")
+def test_an_object_that_is_given_up_leaves_nothing(flaky: str) -> None:
+    Flaky.fail_next = 1000
+    with pytest.raises(InputError, match="connection reset by peer"):
+        object_store.put(flaky, "a/b", b"never")
+    assert object_store.listed(flaky, "") == {}

@@ -1,8 +1,11 @@
 """Which precision a device gets."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from deepspeed.accelerator import get_accelerator
+from deepspeed.accelerator.cuda_accelerator import CUDA_Accelerator
 
 from train_fn.errors import InputError
 from train_fn.precision import choose_precision
@@ -16,11 +19,18 @@ def test_auto_on_a_cpu_is_fp32_and_says_why() -> None:
     assert "no GPU" in reason
 
 
-def test_auto_on_a_gpu_follows_its_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
-    accelerator = type(get_accelerator())
-    for supported, expected in ((True, "bf16"), (False, "fp16")):
-        monkeypatch.setattr(accelerator, "is_bf16_supported", lambda self, s=supported: s)
-        assert choose_precision("auto", torch.device("cuda"))[0] == expected
+@pytest.mark.parametrize(("capability", "expected"), [((7, 0), "fp16"), ((7, 5), "fp16"), ((8, 0), "bf16")])
+def test_auto_on_a_gpu_takes_the_bf16_that_it_does_not_emulate(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], expected: str
+) -> None:
+    card = SimpleNamespace(major=capability[0], minor=capability[1])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device=None: card)
+    monkeypatch.setattr(torch.cuda, "_check_bf16_tensor_supported", lambda device: True)
+    monkeypatch.setattr("train_fn.precision.get_accelerator", CUDA_Accelerator)
+    assert choose_precision("auto", torch.device("cuda"))[0] == expected
 
 
 def test_what_the_device_cannot_do_is_refused_in_one_line() -> None:

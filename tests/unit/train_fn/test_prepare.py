@@ -62,6 +62,8 @@ def test_what_is_prepared_is_what_was_said(tmp_path, tokenizer):
             assert file == "a.jsonl"
     assert not {i.split("#")[0] for i in prepared.train.ids} & {i.split("#")[0] for i in prepared.eval.ids}
     assert len(prepared.train) + len(prepared.eval) == prepared.report.kept
+    every = [side.tokens(i) for side in (prepared.train, prepared.eval) for i in range(len(side))]
+    assert prepared.report.highest_token == np.concatenate(every).max()
 
 
 def test_tokens_are_read_from_the_memory_map(tmp_path, tokenizer):
@@ -103,6 +105,14 @@ def test_the_key_follows_content_and_tokenizer(tmp_path, tokenizer):
     assert module.data_key(config(file), "u", tmp_path) != key
     written(tmp_path / "a.jsonl", rows(30, seed=1))
     assert module.data_key(config(file), "t", tmp_path) != key
+
+
+def test_weights_that_take_nothing_are_refused_when_the_data_is_prepared(tmp_path, tokenizer):
+    file = written(tmp_path / "a.jsonl", rows(30))
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"data\.weights = \(0\.001,\) takes no example of any source"):
+            prepare(config(file, weights=(0.001,)), lambda: tokenizer, "t", tmp_path / "c")
+    assert len(prepare(config(file, weights=(0.1,)), lambda: tokenizer, "t", tmp_path / "c").train) > 0
 
 
 def test_sources_are_told_apart(tmp_path, tokenizer):
@@ -177,6 +187,15 @@ def test_nothing_said_in_the_held_out_set_is_trained_on(tmp_path, tokenizer):
         ]
         assert said[1]
         assert not said[0] & said[1]
+
+
+def test_one_greeting_for_all_dialogues_leaves_a_fair_share_held_out(tmp_path, tokenizer):
+    said = [[turn["content"] for turn in row["messages"]] for row in rows(200)]
+    prompt = "Bot's Persona: kind\n<START>\nBot: Hello!\nYou: {}\nBot:"
+    given = [{"input": prompt.format(turns[0]), "output": f" {turns[1]}"} for turns in said]
+    file = written(tmp_path / "a.jsonl", given)
+    report = prepare(config(file), lambda: tokenizer, "t", tmp_path / "c").report
+    assert 20 < report.eval < 60, "a fifth of 200"
 
 
 @pytest.mark.parametrize("count", [0, 1])

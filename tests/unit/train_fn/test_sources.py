@@ -1,7 +1,10 @@
+import bz2
 import gzip
 import json
+import lzma
 import os
 import threading
+import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import fsspec.config
@@ -36,7 +39,15 @@ def test_plain_gzip_and_fsspec_give_the_same_rows(tmp_path):
 
 @pytest.mark.parametrize(
     "line",
-    ["{not json\n", '{"input": "hi"}\n', "[1, 2]\n", '"text"\n', '{"input": "a", "output": "b"\n', "\xff\n"],
+    [
+        "{not json\n",
+        '{"input": "hi"}\n',
+        "[1, 2]\n",
+        '"text"\n',
+        '{"input": "a", "output": "b"\n',
+        "\xff\n",
+        r'{"input": "a", "output": "half of \ud83d"}' + "\n",
+    ],
 )
 def test_a_broken_line_stops_with_file_and_line_or_is_counted(tmp_path, line):
     file = tmp_path / "a.jsonl"
@@ -74,6 +85,35 @@ def test_a_torn_gzip_file_is_an_input_error(tmp_path):
     packed.write_bytes(gzip.compress(json.dumps(ROW).encode() * 3000)[:-20])
     with pytest.raises(InputError, match=r"a\.jsonl\.gz"):
         read(packed)
+
+
+@pytest.mark.parametrize("kind", ["xz", "zip", "bz2"])
+def test_a_damaged_archive_is_an_input_error(tmp_path, kind):
+    rows = "".join(json.dumps({**ROW, "input": f"hi {n * n}"}) + "\n" for n in range(6000)).encode()
+    packed = tmp_path / f"a.jsonl.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
+            archive.writestr("a.jsonl", rows)
+    else:
+        packed.write_bytes({"xz": lzma, "bz2": bz2}[kind].compress(rows))
+    content = bytearray(packed.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 50] = bytes(byte ^ 1 for byte in content[middle : middle + 50])
+    packed.write_bytes(content)
+    with pytest.raises(InputError, match=rf"a\.jsonl\.{kind}"):
+        read(packed)
+
+
+@pytest.mark.parametrize("files", [[], None])
+def test_an_archive_that_is_empty_or_none_is_an_input_error(tmp_path, files):
+    packed = tmp_path / "a.jsonl.zip"
+    if files is None:
+        packed.write_text("this is no archive")
+    else:
+        zipfile.ZipFile(packed, "w").close()
+    with pytest.raises(InputError, match=r"data\.sources: .*a\.jsonl\.zip' cannot be read") as caught:
+        read(packed)
+    assert "\n" not in str(caught.value)
 
 
 def test_no_gzip_file_under_its_name_is_an_input_error(tmp_path):

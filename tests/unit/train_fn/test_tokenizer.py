@@ -1,7 +1,8 @@
 import shutil
 
 import pytest
-from tokenizers import processors
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerFast
 
 from train_fn.errors import InputError
 from train_fn.formats import conversation, examples
@@ -83,6 +84,15 @@ def test_a_template_that_writes_its_own_bos_has_it_once(with_bos):
     assert prompt.count("<s>") == 1
 
 
+def test_a_strict_template_takes_every_window(tokenizer):
+    strict = "{% if messages[0].role != 'user' %}{{ raise_exception('roles must alternate') }}{% endif %}"
+    tokenizer.chat_template = strict + TEMPLATE
+    turns = [{"role": r, "content": "hi"} for r in ["user", "assistant"] * 3]
+    for window in range(6):
+        some = list(examples(conversation({"messages": turns}, "f:1", 0), "chat_template", window))
+        assert len(tokenise(some, tokenizer, "chat_template")) == 3
+
+
 def test_a_missing_template_is_an_input_error(tokenizer):
     tokenizer.chat_template = None
     with pytest.raises(InputError, match="chat_template"):
@@ -118,3 +128,62 @@ def test_a_folder_without_a_tokenizer_is_an_input_error(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "gpt_neox"}')
     with pytest.raises(InputError, match="tokenizer"):
         load_tokenizer(str(tmp_path))
+
+
+@pytest.fixture(params=["prepend", "always", "first", "never"])
+def like_llama(request):
+    """The ways in which tokenizers of Llama and Mistral put a space before a text, and one that does not."""
+    backend = Tokenizer(models.BPE(unk_token="<unk>"))
+    if request.param == "prepend":
+        spaces = [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+        backend.normalizer = normalizers.Sequence(spaces)
+    else:
+        backend.pre_tokenizer = pre_tokenizers.Metaspace("▁", request.param, split=False)
+    letters = [chr(code) for code in range(33, 127)] + ["▁", "\n"]
+    special = ["<unk>", "<s>", "</s>", "<|user|>", "<|bot|>"]
+    trainer = trainers.BpeTrainer(vocab_size=200, special_tokens=special, initial_alphabet=letters)
+    backend.train_from_iterator(["Hello"] * 50 + ["Hi", "how are you", "Bot:", "You:"] * 50, trainer)
+    backend.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", 1)])
+    backend.decoder = decoders.Metaspace("▁", "never")
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    )
+    tokenizer.add_tokens(["<|user|>", "<|bot|>"], special_tokens=True)
+    return tokenizer
+
+
+SAID = ["Hello", "Hi", "how are you?", "Hi\nHello"]
+CHATS = [
+    {"messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": told}]}
+    for asked in SAID
+    for told in SAID
+]
+RENDERED = [{"prompt": "You: Hi\nBot:", "generation": "Hi"}, {"prompt": "", "generation": "Hi"}]
+
+
+@pytest.mark.parametrize("prompt_format", ["plain", "pygmalion"])
+def test_prompt_and_reply_are_the_tokens_of_the_whole_text(like_llama, prompt_format):
+    some = replies(*CHATS, *RENDERED, prompt_format=prompt_format)
+    for example, found in zip(some, tokenise(some, like_llama, prompt_format), strict=True):
+        assert found.ids[:-1] == like_llama(example.prompt + example.reply).input_ids
+        assert found.ids[: found.prompt_length] == like_llama(example.prompt).input_ids
+
+
+@pytest.mark.parametrize("template", ["<|user|>{}<|bot|>", "<s>[INST] {} [/INST]", "<s>[INST] {} [/INST]\n"])
+def test_behind_a_template_too(like_llama, template):
+    asked, answer = template.split("{}")
+    like_llama.chat_template = (
+        f"{{% for m in messages %}}{{% if m.role == 'user' %}}{{{{ {asked!r} + m.content + {answer!r} }}}}"
+        "{% else %}{{ m.content }}</s>{% endif %}{% endfor %}"
+    )
+    some = replies(*CHATS, prompt_format="chat_template")
+    for row, found in zip(CHATS, tokenise(some, like_llama, "chat_template"), strict=True):
+        whole = template.format(row["messages"][0]["content"]) + row["messages"][1]["content"] + "</s>"
+        assert found.ids == like_llama(whole, add_special_tokens=False).input_ids
+
+
+def test_a_reply_that_merges_with_what_stands_before_it_keeps_its_text(like_llama):
+    like_llama.add_tokens(["\n\n"])
+    example = replies({"prompt": "You: Hi\nBot:", "generation": "\nHi"})
+    (found,) = tokenise(example, like_llama, "plain")
+    assert like_llama.decode(found.ids[found.prompt_length :]).strip() == "Hi</s>"

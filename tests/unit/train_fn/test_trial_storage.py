@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch.distributed as dist
+from torch.multiprocessing.spawn import spawn
 
 from tests.object_store import S3Server, s3_server
 from train_fn import object_store
@@ -36,7 +37,10 @@ def alone() -> Iterator[None]:
 @pytest.fixture
 def assignment(server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Assignment:
     """Trial 7 as a driver hands it out whose data is on the store."""
-    address = server.address(tmp_path.name)
+    return driven(server.address(tmp_path.name), tmp_path, monkeypatch)
+
+
+def driven(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Assignment:
     monkeypatch.setenv("HOME", str(tmp_path / "driver"))
     root = working_copy(address)
     prepared = root / "data" / "abc"
@@ -59,11 +63,13 @@ def on_node(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / name))
 
 
-def save(workspace: Path, tokens_seen: int, content: str) -> None:
+def save(workspace: Path, tokens_seen: int, content: str, files: int = 0) -> None:
     folder = partial_folder(workspace, tokens_seen)
     folder.mkdir(parents=True)
     (folder / "progress.json").write_text(content)
-    publish(workspace, tokens_seen, {"progress.json": digest_on_disk(folder / "progress.json")})
+    for number in range(files):
+        (folder / f"state-{number}").write_text(content)
+    publish(workspace, tokens_seen, {file.name: digest_on_disk(file) for file in folder.iterdir()})
     keep_checkpoint(workspace, tokens_seen)
 
 
@@ -122,6 +128,29 @@ def test_a_checkpoint_that_never_reached_the_store_does_not_count(assignment: As
     (folder / "progress.json").write_text("at 20")
     publish(workspace, 20, {"progress.json": digest_on_disk(folder / "progress.json")})
     assert checkpoints(arrive(assignment).workspace) == {"tokens-000000000010": "at 10"}
+
+
+def test_ranks_of_one_node_agree_on_what_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = driven(f"file://{tmp_path}/store", tmp_path, monkeypatch)
+    for trial in range(5):
+        workspace = Path(arrive(of_trial(given, trial)).workspace)
+        for tokens in (10, 20):
+            save(workspace, tokens, f"at {tokens}", files=200)
+    spawn(arrive_often, args=(given, str(tmp_path / "group")), nprocs=2)
+    for trial in range(5):
+        assert checkpoints(arrive(of_trial(given, trial)).workspace) == {"tokens-000000000020": "at 20"}
+
+
+def of_trial(assignment: Assignment, trial: int) -> Assignment:
+    return replace(assignment, trial=trial, workspace=f"{assignment.workspace}-{trial}")
+
+
+def arrive_often(rank: int, given: Assignment, group: str) -> None:
+    dist.init_process_group("gloo", store=dist.FileStore(group, 2), rank=rank, world_size=2)
+    for trial in range(5):
+        arrive(of_trial(given, trial))
+        dist.barrier()
+    dist.destroy_process_group()
 
 
 def test_a_checkpoint_that_is_removed_while_it_is_sent_is_no_trouble(

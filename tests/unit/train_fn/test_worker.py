@@ -4,10 +4,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.toys import save_toy_model, toy_prepared, toy_train_config
+from tests.toys import TOY_REPORT, VOCABULARY, save_toy_model, toy_prepared, toy_train_config
 from train_fn.assignment import Assignment
 from train_fn.clock import Clock
 from train_fn.config import ModelConfig, TrainConfig
+from train_fn.errors import InputError
 from train_fn.model import BaseModel
 from train_fn.worker import _Kept
 
@@ -33,6 +34,14 @@ def test_pretrained_weights_are_kept_whatever_the_seed(
 ) -> None:
     first = base_of(kept, config, 0, tmp_path / "cache")
     assert base_of(kept, config, 1, tmp_path / "cache") is first
+
+
+def test_a_token_without_an_embedding_is_refused(kept: _Kept, config: TrainConfig, tmp_path: Path) -> None:
+    prepared = replace(toy_prepared(), report=replace(TOY_REPORT, highest_token=VOCABULARY))
+    with pytest.raises(
+        InputError, match=r"model.path = .* has 61 embeddings, and its tokenizer writes token 61 "
+    ):
+        base_of(replace(kept, prepared=prepared), config, 0, tmp_path / "cache")  # type: ignore[arg-type]
 
 
 def test_random_weights_are_those_of_the_trials_seed_whatever_ran_before(

@@ -102,6 +102,12 @@ def test_a_folder_whose_sending_was_cut_is_not_there(
     assert not there.exists()
 
 
+def test_an_index_that_is_being_written_is_no_folder(address: str) -> None:
+    send_folder(write(working_copy(address) / "exp4" / "weights", a="1"))
+    object_store.put(address, "exp4/whole-weights.json.0a1b2c3d.partial", b"{")
+    assert whole_folders(Place(address, "exp4")) == ["weights"]
+
+
 def test_a_fetching_that_was_cut_goes_on_where_it_was(
     address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,24 @@
+"""What a full or broken disk looks like, and how it is told."""
+
+import shutil
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+DISK_ERRORS = (OSError, SafetensorError)
+"""What a write raises there: safetensors does not raise `OSError`."""
+
+
+def unwritten(what: str, below: Path, error: Exception) -> str:
+    """Say in one line what the disk did not take, with the room that is left there.
+
+    Args:
+        what: As the beginning of a sentence.
+        below: The folder it should have been written below; need not exist.
+        error: What the write raised.
+    """
+    first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    there = next(folder for folder in (below, *below.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(there).free / 2**20
+    told = f"{what} cannot be written below {below}: {first_line} ({free:,.0f} MiB are free there)"
+    return f"{told}; make room and start again"
