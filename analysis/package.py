@@ -8,7 +8,6 @@ import shutil
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -21,6 +20,7 @@ from transformers import logging as transformers_logging
 from analysis.plain_model import DTYPES
 from analysis.promotion import WEIGHTS, sha256_of, unwritten
 from spaces.promotion import BehaviourConfig, PromotionConfig
+from train_fn.disk import is_full
 from train_fn.errors import InputError
 
 ADAPTER = "adapter"
@@ -62,8 +62,7 @@ def write_package(weights: Path, folder: Path, rules: PromotionConfig, sampling:
         partial.replace(folder)
     except Exception as error:
         shutil.rmtree(partial, ignore_errors=True)
-        # What the disk refuses is a bare Exception of tokenizers.
-        if not isinstance(error, OSError | SafetensorError) and "(os error " not in str(error):
+        if not is_full(error):
             raise
         raise unwritten(folder, error, "make room there and run the same command again") from error
 

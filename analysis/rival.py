@@ -11,6 +11,7 @@ from analysis.hub import Target, look
 from train_fn.errors import InputError
 from train_fn.ratio import ratio_estimate
 from train_fn.report import Evaluation
+from train_fn.tokenizer import encode_pairs
 
 if TYPE_CHECKING:
     from analysis.plain_model import PlainModel
@@ -36,7 +37,7 @@ def evaluate_rival(target: Target, commit: str, tokenizer: Any, pairs: Sequence[
     theirs = _load(target, commit)
     if tokenizer.get_vocab() == theirs.tokenizer.get_vocab():
         return response_nll(theirs, pairs)
-    judged = response_nll(theirs, [translated(pair, tokenizer, theirs.tokenizer) for pair in pairs])
+    judged = response_nll(theirs, translated(pairs, tokenizer, theirs.tokenizer))
     return per_token(judged, [len(pair.reply) for pair in pairs])
 
 
@@ -73,11 +74,17 @@ def per_token(judged: Evaluation, tokens: Sequence[int]) -> Evaluation:
     )
 
 
-def translated(pair: Pair, ours: Any, theirs: Any) -> Pair:
-    """Return the same texts as token ids of another tokenizer, the reply with its end token."""
+def translated(pairs: Sequence[Pair], ours: Any, theirs: Any) -> list[Pair]:
+    """Return the same texts as token ids of another tokenizer, each reply with its end token."""
+    texts = [
+        (
+            ours.decode(pair.prompt, skip_special_tokens=True),
+            ours.decode(pair.reply, skip_special_tokens=True),
+        )
+        for pair in pairs
+    ]
     end = theirs.eos_token_id
-    prompt, reply = (
-        theirs(ours.decode(ids, skip_special_tokens=True), add_special_tokens=False).input_ids
-        for ids in (pair.prompt, pair.reply)
-    )
-    return Pair(pair.id, np.array(prompt, np.int32), np.array([*reply, end], np.int32))
+    return [
+        Pair(pair.id, np.array(prompt, np.int32), np.array([*reply, end], np.int32))
+        for pair, (prompt, reply) in zip(pairs, encode_pairs(texts, theirs), strict=True)
+    ]

@@ -3,11 +3,12 @@
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedTokenizerFast
 
 from train_fn.config import DataConfig, EngineConfig, ModelConfig, OptimConfig, RunConfig, TrainConfig
 from train_fn.data_report import DataReport
@@ -159,3 +160,24 @@ def toy_train_config(**changes: Any) -> TrainConfig:
 def save_toy_model(folder: Path, kind: str = "gpt_neox") -> Path:
     toy_model(kind).save_pretrained(folder)
     return folder
+
+
+def tokenizer_like_llama(kind: Literal["prepend", "always", "first", "never"]) -> Any:
+    """Return a tokenizer that puts a space before a text as those of Llama and Mistral do, or never does."""
+    backend = Tokenizer(models.BPE(unk_token="<unk>"))
+    if kind == "prepend":
+        spaces = [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+        backend.normalizer = normalizers.Sequence(spaces)
+    else:
+        backend.pre_tokenizer = pre_tokenizers.Metaspace("▁", kind, split=False)
+    letters = [chr(code) for code in range(33, 127)] + ["▁", "\n"]
+    special = ["<unk>", "<s>", "</s>", "<|user|>", "<|bot|>"]
+    trainer = trainers.BpeTrainer(vocab_size=200, special_tokens=special, initial_alphabet=letters)
+    backend.train_from_iterator(["Hello"] * 50 + ["Hi", "how are you", "Bot:", "You:"] * 50, trainer)
+    backend.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", 1)])
+    backend.decoder = decoders.Metaspace("▁", "never")
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    )
+    tokenizer.add_tokens(["<|user|>", "<|bot|>"], special_tokens=True)
+    return tokenizer

@@ -9,6 +9,11 @@ DISK_ERRORS = (OSError, SafetensorError)
 """What a write raises there: safetensors does not raise `OSError`."""
 
 
+def is_full(error: Exception) -> bool:
+    """Whether a write failed for the disk; `tokenizers` raises an `Exception` that only says so."""
+    return isinstance(error, DISK_ERRORS) or "(os error " in str(error)
+
+
 def unwritten(what: str, below: Path, error: Exception) -> str:
     """Say in one line what the disk did not take, with the room that is left there.
 

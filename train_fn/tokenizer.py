@@ -8,6 +8,7 @@ from typing import Any
 
 from train_fn.bundled_path import bundled_folder
 from train_fn.config import ModelConfig, PromptFormat
+from train_fn.disk import is_full, unwritten
 from train_fn.errors import InputError
 from train_fn.formats import Example
 from train_fn.fragments import encode
@@ -57,9 +58,15 @@ def save_tokenizer(model: ModelConfig, folder: Path) -> None:
     """Write the tokenizer of a model beside trained weights, so that the folder is a whole model.
 
     Raises:
-        InputError: The model has no readable tokenizer.
+        InputError: The model has no readable tokenizer, or the disk does not take it.
     """
-    load_tokenizer(model.path, model.gguf_file).save_pretrained(folder)
+    tokenizer = load_tokenizer(model.path, model.gguf_file)
+    try:
+        tokenizer.save_pretrained(folder)
+    except Exception as error:
+        if not is_full(error):
+            raise
+        raise InputError(unwritten("the tokenizer", folder, error)) from error
 
 
 def tokenizer_key(path: str, gguf_file: str = "") -> str:
@@ -143,7 +150,7 @@ def tokenise(examples: Sequence[Example], tokenizer: Any, prompt_format: PromptF
         lead = _leading(tokenizer)
     end = tokenizer.eos_token_id
     result = []
-    for example, (prompt, reply) in zip(examples, _encoded(pairs, tokenizer), strict=True):
+    for example, (prompt, reply) in zip(examples, encode_pairs(pairs, tokenizer), strict=True):
         head = prompt if prompt[: len(lead)] == lead else lead + prompt
         tail = reply[: reply.index(end)] if end in reply else reply
         if len(tail) < len(reply) and tokenizer.decode(reply[len(tail) + 1 :]).strip():
@@ -155,7 +162,7 @@ def tokenise(examples: Sequence[Example], tokenizer: Any, prompt_format: PromptF
     return result
 
 
-def _encoded(pairs: Sequence[tuple[str, str]], tokenizer: Any) -> Iterable[tuple[list[int], list[int]]]:
+def encode_pairs(pairs: Sequence[tuple[str, str]], tokenizer: Any) -> Iterable[tuple[list[int], list[int]]]:
     """Return the ids of each prompt and of the reply behind it.
 
     Tokenizers in the manner of SentencePiece put a space before a text (Llama, Mistral). A reply stands

@@ -11,6 +11,7 @@ from analysis.plain_model import load_plain
 from analysis.rival import evaluate_rival, per_token, translated
 from tests.hub.fixture import WRITE_TOKEN
 from tests.hub.server import HubServer
+from tests.toys import tokenizer_like_llama
 from train_fn.bundled_path import bundled_folder
 from train_fn.errors import InputError
 from train_fn.report import Evaluation
@@ -35,13 +36,22 @@ def test_another_tokenizer_reads_the_same_texts(tmp_path: Path) -> None:
     prompt, reply = "<START>\nYou: How are you?\nBot:", " I am fine, thanks."
     ids = [np.array(bundled(text).input_ids, np.int32) for text in (prompt, reply)]
     pair = Pair("a", ids[0], np.append(ids[1], bundled.eos_token_id))
-    read = translated(pair, bundled, other)
+    (read,) = translated([pair], bundled, other)
     assert other.decode(read.prompt) == prompt
     assert other.decode(read.reply[:-1]) == reply
     assert read.reply[-1] == other.eos_token_id
     assert len(read.prompt) != len(pair.prompt)
-    again = translated(read, other, bundled)
+    (again,) = translated([read], other, bundled)
     assert again.reply.tolist() == pair.reply.tolist()
+
+
+def test_a_reply_begins_as_in_the_whole_text_where_a_tokenizer_puts_a_space_before_texts() -> None:
+    bundled, spaced = AutoTokenizer.from_pretrained(bundled_folder()), tokenizer_like_llama("always")
+    prompt, reply = "You: Hello\nBot:", "Hi"
+    ids = [np.array(bundled(text).input_ids, np.int32) for text in (prompt, reply)]
+    (read,) = translated([Pair("a", ids[0], ids[1])], bundled, spaced)
+    whole = spaced(prompt + reply, add_special_tokens=False).input_ids
+    assert [*read.prompt, *read.reply[:-1]] == whole
 
 
 @pytest.fixture

@@ -1,5 +1,4 @@
 import math
-import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from optuna.storages.journal import JournalFileBackend
 from search.study import JOURNAL, MAX_ATTEMPTS, Study
 from search.told import tell_gp, tell_tpe
 from spaces.experiment import BudgetConfig, Experiment, HalvingConfig, SamplerConfig
+from tests.full_disk import files_of_at_most
 from train_fn.config import RunConfig, TrainConfig
 from train_fn.errors import InputError
 from train_fn.report import Outcome, Status
@@ -307,9 +307,7 @@ def test_a_known_good_point_outside_the_space_is_refused(tmp_path: Path) -> None
 def test_a_full_disk_is_one_line_for_a_new_trial_too(tmp_path: Path) -> None:
     study = Study.open(EXPERIMENT, tmp_path)
     number, _ = study.ask()
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / JOURNAL).stat().st_size, limits[1]))
-    try:
+    with files_of_at_most((tmp_path / JOURNAL).stat().st_size):
         for write in (
             study.ask,
             lambda: study.repeat(number, seed=1),
@@ -318,5 +316,3 @@ def test_a_full_disk_is_one_line_for_a_new_trial_too(tmp_path: Path) -> None:
         ):
             with pytest.raises(InputError, match=r"the study cannot be written: .*; make room there"):
                 write()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -1,12 +1,14 @@
 import shutil
 
 import pytest
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import PreTrainedTokenizerFast
+from tokenizers import processors
 
+from tests.full_disk import files_of_at_most
+from tests.toys import tokenizer_like_llama
+from train_fn.config import ModelConfig
 from train_fn.errors import InputError
 from train_fn.formats import conversation, examples
-from train_fn.tokenizer import load_tokenizer, tokenise, tokenizer_key, train_tokenizer
+from train_fn.tokenizer import load_tokenizer, save_tokenizer, tokenise, tokenizer_key, train_tokenizer
 
 TEXTS = [
     "hello there, how are you?",
@@ -132,24 +134,7 @@ def test_a_folder_without_a_tokenizer_is_an_input_error(tmp_path):
 
 @pytest.fixture(params=["prepend", "always", "first", "never"])
 def like_llama(request):
-    """The ways in which tokenizers of Llama and Mistral put a space before a text, and one that does not."""
-    backend = Tokenizer(models.BPE(unk_token="<unk>"))
-    if request.param == "prepend":
-        spaces = [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
-        backend.normalizer = normalizers.Sequence(spaces)
-    else:
-        backend.pre_tokenizer = pre_tokenizers.Metaspace("▁", request.param, split=False)
-    letters = [chr(code) for code in range(33, 127)] + ["▁", "\n"]
-    special = ["<unk>", "<s>", "</s>", "<|user|>", "<|bot|>"]
-    trainer = trainers.BpeTrainer(vocab_size=200, special_tokens=special, initial_alphabet=letters)
-    backend.train_from_iterator(["Hello"] * 50 + ["Hi", "how are you", "Bot:", "You:"] * 50, trainer)
-    backend.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", 1)])
-    backend.decoder = decoders.Metaspace("▁", "never")
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
-    )
-    tokenizer.add_tokens(["<|user|>", "<|bot|>"], special_tokens=True)
-    return tokenizer
+    return tokenizer_like_llama(request.param)
 
 
 SAID = ["Hello", "Hi", "how are you?", "Hi\nHello"]
@@ -187,3 +172,8 @@ def test_a_reply_that_merges_with_what_stands_before_it_keeps_its_text(like_llam
     example = replies({"prompt": "You: Hi\nBot:", "generation": "\nHi"})
     (found,) = tokenise(example, like_llama, "plain")
     assert like_llama.decode(found.ids[found.prompt_length :]).strip() == "Hi</s>"
+
+
+def test_a_full_disk_is_one_line(tmp_path):
+    with files_of_at_most(1_000), pytest.raises(InputError, match="the tokenizer cannot be written below"):
+        save_tokenizer(ModelConfig(), tmp_path)
