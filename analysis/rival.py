@@ -76,13 +76,12 @@ def per_token(judged: Evaluation, tokens: Sequence[int]) -> Evaluation:
 
 def translated(pairs: Sequence[Pair], ours: Any, theirs: Any) -> list[Pair]:
     """Return the same texts as token ids of another tokenizer, each reply with its end token."""
-    texts = [
-        (
-            ours.decode(pair.prompt, skip_special_tokens=True),
-            ours.decode(pair.reply, skip_special_tokens=True),
-        )
-        for pair in pairs
-    ]
+    texts = []
+    for pair in pairs:
+        prompt = ours.decode(pair.prompt, skip_special_tokens=True)
+        # A reply alone may lose the space that it begins with.
+        whole = ours.decode([*pair.prompt, *pair.reply], skip_special_tokens=True)
+        texts.append((prompt, whole.removeprefix(prompt)))
     end = theirs.eos_token_id
     return [
         Pair(pair.id, np.array(prompt, np.int32), np.array([*reply, end], np.int32))

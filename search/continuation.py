@@ -17,8 +17,13 @@ is asked of the winner, how often a trial is saved."""
 _SHOWN = 3
 
 
-def check_unchanged(experiment: Experiment, data_key: str, past: Iterable[Event]) -> None:
+def check_unchanged(experiment: Experiment, data_key: str | None, past: Iterable[Event]) -> None:
     """Refuse to mix two different searches in one folder.
+
+    Args:
+        experiment: What is asked for now.
+        data_key: Hash of its prepared data; None where nothing is trained any more.
+        past: The ledger.
 
     Raises:
         InputError: The experiment or its data differ from those the search was started with.
@@ -33,8 +38,8 @@ def check_unchanged(experiment: Experiment, data_key: str, past: Iterable[Event]
         for path in sorted(before.keys() | now.keys())
         if before.get(path) != now.get(path)
     ]
-    if not changes and started.data_key != data_key:
-        changes = ["the content of data.sources"]
+    if not changes and data_key not in (None, started.data_key):
+        changes = ["the content of data.sources, or the code that prepares it"]
     if changes:
         more = f" and {len(changes) - _SHOWN} more" if len(changes) > _SHOWN else ""
         raise InputError(

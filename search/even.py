@@ -53,7 +53,7 @@ def _value(distribution: BaseDistribution, share: float) -> ParamValue:
         case FloatDistribution(low=low, high=high, log=log, step=None):
             return _between(low, high, share, log)
         case FloatDistribution(low=low, high=high, log=log, step=float(step)):
-            return low + step * _steps(low, high, step, share, log)
+            return min(high, low + step * _steps(low, high, step, share, log))  # 0.1 + 2 * 0.1 is above 0.3
     raise AssertionError(f"unknown distribution {distribution}")
 
 

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from search.ledger import FILE_NAME as LEDGER
+from search.study import JOURNAL
 from search.summary import FILE_NAME as SUMMARY
 from train_fn.errors import InputError
 
@@ -12,7 +13,7 @@ from train_fn.errors import InputError
 def set_aside(storage: Path, name: str) -> Path | None:
     """Move a search to a storage folder of its own, `<storage>/<name>.<n>`; return it, None without a search.
 
-    A search whose ledger is empty never began, and is none.
+    A search whose ledger is empty and that has no study never began, and is none.
 
     There it is opened like any other: `--storage <storage>/<name>.<n>`. Its runs in MLflow stay as they are,
     for the new search has other ones. Must be called under the search's lock.
@@ -21,7 +22,8 @@ def set_aside(storage: Path, name: str) -> Path | None:
         InputError: The folder cannot be moved.
     """
     folder, ledger = storage / name, storage / name / LEDGER
-    if not folder.exists() or (ledger.exists() and not ledger.stat().st_size):
+    never_began = ledger.exists() and not ledger.stat().st_size and not (folder / JOURNAL).exists()
+    if not folder.exists() or never_began:
         return None
     places = (storage / f"{name}.{n}" for n in itertools.count(1))
     place = next(place for place in places if not (place / name).exists())

@@ -46,15 +46,17 @@ def place(resources: ResourcesConfig, nodes: Iterable[Node], memory: HostMemory 
 
 
 def place_at_most(resources: ResourcesConfig, cluster: Cluster, memory: HostMemory | None) -> Placement:
-    """Count the slots that fit once the autoscaler has added all it may. Takes the arguments of `place`.
-
-    It adds nodes for what is asked for, so of more than it may have at the same time those that hold most.
-    """
+    """Count the slots that fit once the autoscaler has added all it may. Takes the arguments of `place`."""
     now = place(resources, cluster.nodes, memory)
+    most = place(resources, grown(resources, cluster, memory), memory)
+    return Placement(max(now.by_devices, most.by_devices), max(now.by_memory, most.by_memory))
+
+
+def grown(resources: ResourcesConfig, cluster: Cluster, memory: HostMemory | None) -> tuple[Node, ...]:
+    """Return the nodes once the autoscaler has added all it may: of more than that, those that hold most."""
     heads = [node for node in cluster.nodes if node.is_head]
     best = sorted(cluster.addable, key=lambda node: -_fitting(node, resources, memory))
-    grown = place(resources, (*heads, *best[: cluster.most_added]), memory)
-    return Placement(max(now.by_devices, grown.by_devices), max(now.by_memory, grown.by_memory))
+    return (*heads, *best[: cluster.most_added])
 
 
 def ranks_on(node: Node, resources: ResourcesConfig) -> int:

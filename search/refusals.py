@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from search.data_size import local_path
 from search.draft import BATCH_PATH, Plan, batch_sizes, memory_corners
-from search.placement import has_kind, ranks_on
+from search.placement import grown, has_kind, ranks_on
 from spaces.space import check_space
 from spaces.words import gib_text
 from train_fn.errors import InputError
@@ -82,6 +82,9 @@ def _fit(plan: Plan) -> Iterator[str]:
 def _too_large(plan: Plan) -> str:
     resources, nodes = plan.experiment.resources, plan.cluster.possible
     ranks, spans = resources.ranks_per_slot, resources.span_nodes
+    if spans:  # as many as there may be at the same time
+        sets = (plan.cluster.nodes, grown(resources, plan.cluster, None))
+        nodes = max(sets, key=lambda some: sum(ranks_on(node, resources) for node in some))
     needs = f"{ranks * resources.cpus_per_rank:g} CPUs"
     if resources.gpus_per_rank:
         needs += f" and {ranks * resources.gpus_per_rank:g} GPUs"

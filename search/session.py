@@ -114,17 +114,18 @@ def _run(
     """Run or continue a search that no other command runs."""
     folder = storage / experiment.name
     past, place = list(read_events(folder / LEDGER)), place_of(folder)
-    prepared = prepared_data(experiment.base, storage, print)
-    check_unchanged(experiment, prepared.key, past)
     tracker = Tracker(uri, experiment, folder)
     state = replay(past)
     if is_complete(state, experiment):
+        check_unchanged(experiment, None, past)
         print(
             f"the search {experiment.name} is finished; a larger budget.trials, confirm.top or "
             "confirm.seeds extends it (--set)"
         )
         tracker.start()
     else:
+        prepared = prepared_data(experiment.base, storage, print)
+        check_unchanged(experiment, prepared.key, past)
         code = code_version()
         changed = check_code(experiment.name, code, allow_code_change, past)
         plan = None if address else _plan(experiment, local_machine(), storage, prepared)

@@ -3,8 +3,10 @@
 import re
 from urllib.parse import parse_qsl
 
-_SECRET = re.compile("key|secret|token|passw|pwd|signature|credential|^sig$", re.IGNORECASE)
-"""In the name of a parameter; `sig` is the signature of Azure."""
+_SECRET = re.compile(
+    "secret|passw|pwd|signature|credential|accesskey|(key|token|auth|sig)(?![a-z])", re.IGNORECASE
+)
+"""In the name of a parameter, where `tokenizer` and `keywords` are none; `sig` is the signature of Azure."""
 _DATABASE = re.compile(r"(postgresql|mysql|mariadb|mssql|oracle)(\+\w+)?://", re.IGNORECASE)
 """Addresses that SQLAlchemy reads, but for those of files."""
 
@@ -16,15 +18,27 @@ def held_secret(address: str) -> str:
     no `://` is a file or a name, whatever stands in it.
     """
     for part in address.split("::"):
-        rest = part.partition("://")[2]
-        query = rest.partition("?")[2]
-        name = next((name for name, _ in parse_qsl(query) if _SECRET.search(name)), "")
+        scheme, _, rest = part.partition("://")
+        queries = re.split("[?#]", rest)[1:]
+        name = next((name for query in queries for name, _ in parse_qsl(query) if _SECRET.search(name)), "")
         if name:
             return f"a {name!r}"
-        login, at, _ = re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")
-        if at and ":" in login:
+        host = re.split("[/?#]", rest, maxsplit=1)[0]
+        login, at, _ = host.rpartition("@")
+        if at and (":" in login or scheme.startswith("http")):  # many a token is a user name
+            return "a password"
+        _, colon, port = host.rpartition(":")
+        if colon and not port.isdigit() and "@" in rest:  # its password holds a slash
             return "a password"
     return ""
+
+
+def refused(address: str) -> str:
+    """Return an address that holds a secret as a message may show it."""
+    scheme, base = address.partition("://")[0], re.split("[?#]", address)[0]
+    if "@" not in address:
+        return base
+    return f"{scheme}://***@{base.rpartition('@')[2]}" if "@" in base else f"{scheme}://***"
 
 
 def redact(text: str) -> str:
@@ -48,5 +62,5 @@ def without_secrets(text: str, address: str) -> str:
 
 
 def _login_of(address: str) -> str:
-    """Return the pattern of user and password; SQLAlchemy takes all up to the last @ for them."""
+    """Return the pattern of user and password; that of a database may hold slashes."""
     return r"(?<=://)[^?\s]*@" if _DATABASE.match(address) else r"(?<=://)[^/\s]*@"

@@ -7,7 +7,7 @@ plain frozen dataclasses, so `dataclasses.asdict` writes them and `spaces.overri
 from dataclasses import dataclass, field
 from typing import Literal
 
-from train_fn.address import held_secret, redact
+from train_fn.address import held_secret, refused
 from train_fn.doom import DoomConfig
 from train_fn.errors import InputError
 
@@ -123,8 +123,8 @@ class DataConfig:
     def __post_init__(self) -> None:
         check(bool(self.sources), "data.sources", self.sources, "is empty", "name at least one file")
         for source in self.sources:
-            held, shown = held_secret(source), redact(source).partition("?")[0]
-            check(not held, "data.sources", shown, f"holds {held}", _WITHOUT_SECRET)
+            held = held_secret(source)
+            check(not held, "data.sources", refused(source), f"holds {held}", _WITHOUT_SECRET)
         ok = not self.weights or (len(self.weights) == len(self.sources) and min(self.weights) > 0)
         rule = f"must be empty or hold one number above 0 for each of the {len(self.sources)} sources"
         check(ok, "data.weights", self.weights, rule, "give as many weights as sources")

@@ -72,6 +72,8 @@ class Example:
     persona: str
     is_shortened: bool = False
     """More turns came before than `data.max_context_turns` lets `prompt` hold."""
+    is_rendered: bool = False
+    """The row has its prompt as one text."""
 
 
 class RowError(ValueError):
@@ -193,6 +195,7 @@ def examples(
             history=history,
             persona=persona,
             is_shortened=start > 0,
+            is_rendered=dialogue.is_rendered,
         )
         number += 1
 

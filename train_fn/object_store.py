@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from train_fn.address import held_secret, redact
+from train_fn.address import held_secret, redact, refused
 from train_fn.errors import InputError
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ def check_address(address: str) -> None:
     fix = "give the address alone; credentials come from the environment, such as AWS_ACCESS_KEY_ID"
     held = held_secret(address)
     if held:
-        raise InputError(f"--storage {redact(address).partition('?')[0]!r} holds {held}; {fix}")
+        raise InputError(f"--storage {refused(address)!r} holds {held}; {fix}")
     _opened(address)
 
 

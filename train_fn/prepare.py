@@ -28,7 +28,7 @@ from train_fn.prepared import Prepared, open_prepared
 from train_fn.split import Sides, split
 from train_fn.tokenizer import Tokenised, tokenise
 
-_VERSION = "7"
+_VERSION = "8"
 """Counts up when the same settings give other examples."""
 _BATCH = 4096
 
@@ -160,9 +160,17 @@ def _without_near(
 
 
 def _leaks(kept: Sequence[Example], sides: Sides, config: DataConfig) -> set[int]:
-    """Return training examples that say what a held-out one says, so that nothing is learned by heart."""
+    """Return training examples that say what a held-out one says, so that nothing is learned by heart.
+
+    Rows that have their prompt as one text may be several replies to it, of which each opens a dialogue.
+    """
     held = {pair_hash(kept[i]) for i in sides.eval}
-    leaked = {i for i in sides.train if pair_hash(kept[i]) in held}
+    asked = {kept[i].prompt for i in sides.eval if kept[i].is_rendered}
+    leaked = {
+        i
+        for i in sides.train
+        if pair_hash(kept[i]) in held or (kept[i].is_rendered and kept[i].prompt in asked)
+    }
     if not config.clean.near_duplicates:  # else they have gone before the split
         both = [*sides.eval, *sides.train]
         near = near_duplicates([kept[i] for i in both], config.clean.near_duplicate_jaccard)

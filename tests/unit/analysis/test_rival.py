@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tokenizers import decoders
 from transformers import AutoTokenizer
 
 from analysis.held_out import Pair
@@ -52,6 +53,17 @@ def test_a_reply_begins_as_in_the_whole_text_where_a_tokenizer_puts_a_space_befo
     (read,) = translated([Pair("a", ids[0], ids[1])], bundled, spaced)
     whole = spaced(prompt + reply, add_special_tokens=False).input_ids
     assert [*read.prompt, *read.reply[:-1]] == whole
+
+
+def test_a_reply_keeps_the_space_that_a_decoder_takes_from_a_text_of_its_own() -> None:
+    ours, theirs = tokenizer_like_llama("always"), tokenizer_like_llama("always")
+    strip = [decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    ours.backend_tokenizer.decoder = decoders.Sequence(strip)
+    whole = ours("Bot: Hello", add_special_tokens=False).input_ids
+    prompt = ours("Bot:", add_special_tokens=False).input_ids
+    pair = Pair("a", np.array(prompt, np.int32), np.array(whole[len(prompt) :], np.int32))
+    (read,) = translated([pair], ours, theirs)
+    assert theirs.decode([*read.prompt, *read.reply[:-1]]).strip() == "Bot: Hello"
 
 
 @pytest.fixture

@@ -84,3 +84,4 @@ def test_a_ledger_from_before_sources_were_recorded_goes_on(laptop: Experiment) 
 def test_other_data_behind_the_same_name_is_a_change(laptop: Experiment) -> None:
     with pytest.raises(InputError, match=r"content of data\.sources"):
         check_unchanged(laptop, "other", started(laptop))
+    check_unchanged(laptop, None, started(laptop))  # a finished search trains on it no more

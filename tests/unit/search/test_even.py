@@ -12,6 +12,7 @@ SPACE = {
     "batch": CategoricalDistribution((4, 8, 16, 32)),
     "warmup": IntDistribution(0, 100, step=10),
     "beta": FloatDistribution(0.8, 1.0, step=0.05),
+    "dropout": FloatDistribution(0.1, 0.3, step=0.1),
 }
 
 
@@ -46,7 +47,7 @@ def test_choices_get_their_fair_share(seed: int) -> None:
 
 
 def test_values_a_step_apart_get_their_fair_share_at_the_ends_too() -> None:
-    whole, real = IntDistribution(0, 800, step=400), FloatDistribution(0.0, 0.2, step=0.1)
+    whole, real = IntDistribution(0, 800, step=400), FloatDistribution(0.1, 0.3, step=0.1)
     points = [even_point({"whole": whole, "real": real}, 0, number) for number in range(300)]
     assert all(90 <= sum(point["whole"] == value for point in points) <= 110 for value in (0, 400, 800))
-    assert all(90 <= sum(point["real"] == value for point in points) <= 110 for value in (0.0, 0.1, 0.2))
+    assert all(90 <= sum(point["real"] == value for point in points) <= 110 for value in (0.1, 0.2, 0.3))

@@ -38,5 +38,8 @@ def test_a_search_that_never_began_is_not_kept(tmp_path: Path) -> None:
     (folder / "events.jsonl").touch()
     assert set_aside(tmp_path, "exp4") is None
     assert folder.exists()
+    (folder / "study.journal").touch()
+    assert set_aside(tmp_path, "exp4") == tmp_path / "exp4.1", "its study may be of another space"
+    search_in(tmp_path, "second")
     (folder / "events.jsonl").write_text("{}\n")
-    assert set_aside(tmp_path, "exp4") == tmp_path / "exp4.1"
+    assert set_aside(tmp_path, "exp4") == tmp_path / "exp4.2"

@@ -166,6 +166,15 @@ REFUSED: list[Refused] = [
         ("ranks_per_slot = 3", "2 CPUs", "set it to 2"),
     ),
     (
+        "too many ranks for the nodes that may be added",
+        {"resources.ranks_per_slot": 4, "resources.span_nodes": True},
+        {},
+        Cluster(
+            (Node(1, 0, 0, None, "head", is_head=True),), False, (Node(1, 0, 0, None, "worker"),) * 10, 2
+        ),
+        ("ranks_per_slot = 4", "best of 3 nodes", "set it to 3"),
+    ),
+    (
         "too many CPUs",
         {"resources.cpus_per_rank": 3.0},
         {},

@@ -1,6 +1,6 @@
 import pytest
 
-from train_fn.address import bare, held_secret, redact, without_secrets
+from train_fn.address import bare, held_secret, redact, refused, without_secrets
 
 
 @pytest.mark.parametrize(
@@ -12,11 +12,17 @@ from train_fn.address import bare, held_secret, redact, without_secrets
         ("zip://x.jsonl::https://host/x.zip?token=s3cret", "a 'token'"),
         ("https://host/x.jsonl?X-Amz-Date=1&X-Amz-Signature=s3cret", "a 'X-Amz-Signature'"),
         ("https://host/x.jsonl?sv=2024&sig=s3cret", "a 'sig'"),
+        ("https://s3cret@host/x.jsonl", "a password"),
+        ("s3://me:s3/cret@bucket/x.jsonl", "a password"),
+        ("https://host/x.jsonl#access_token=s3cret", "a 'access_token'"),
+        ("https://me:x?s3cret@host/x.jsonl", "a password"),
         ("https://host/x.jsonl?Expires=1&GoogleAccessId=me&Signature=s3cret", "a 'Signature'"),
     ],
 )
 def test_a_secret_in_an_address_is_named(address: str, held: str) -> None:
     assert held_secret(address) == held
+    assert "s3cret" not in refused(address)
+    assert "cret@" not in refused(address)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +35,7 @@ def test_a_secret_in_an_address_is_named(address: str, held: str) -> None:
         "bundled:chitchat",
         "s3://bucket/path?region=eu-west-1",
         "ftp://me@host/x.jsonl",
-        "https://host:8443/x@y.jsonl?download=true&design=2",
+        "https://host:8443/x@y.jsonl?download=true&design=2&tokenizer=llama&keywords=a",
         "https://[::1]:8443/x.jsonl",
         "//[no address",
     ],

@@ -189,6 +189,24 @@ def test_nothing_said_in_the_held_out_set_is_trained_on(tmp_path, tokenizer):
         assert not said[0] & said[1]
 
 
+def test_no_prompt_is_on_both_sides_where_each_has_several_replies(tmp_path, tokenizer):
+    said = [[turn["content"] for turn in row["messages"]] for row in rows(60)]
+    given = [
+        {"input": f"<START>\nYou: {turns[0]}\nBot:", "output": f" {turns[1]} {more}"}
+        for turns in said
+        for more in ("Really.", "Is it not so?", "That is all that I know about it.")
+    ]
+    clean = CleanConfig(languages=(), near_duplicates=False)
+    asked = config(written(tmp_path / "a.jsonl", given), clean=clean)
+    prepared = prepare(asked, lambda: tokenizer, "t", tmp_path / "c")
+    prompts = [
+        {tuple(side.tokens(i)[: side.prompt_lengths[i]]) for i in range(len(side))}
+        for side in (prepared.train, prepared.eval)
+    ]
+    assert prompts[1]
+    assert not prompts[0] & prompts[1]
+
+
 def test_one_greeting_for_all_dialogues_leaves_a_fair_share_held_out(tmp_path, tokenizer):
     said = [[turn["content"] for turn in row["messages"]] for row in rows(200)]
     prompt = "Bot's Persona: kind\n<START>\nBot: Hello!\nYou: {}\nBot:"
