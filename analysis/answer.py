@@ -80,7 +80,7 @@ def _headline(found: Answer) -> str:
             "No trial can be called the best: none was evaluated without diverging, overflowing or failing."
         )
     error = "" if best.eval_nll_stderr is None else f" ± {best.eval_nll_stderr:.4f}"
-    after = f"after {tokens_text(best.tokens_seen)} tokens"
+    after = f"after {tokens_text(best.eval_tokens)} tokens"
     return f"{best.id} is the best: eval NLL {best.eval_nll:.4f}{error} {after}"
 
 
@@ -163,7 +163,8 @@ def _cautions(search: SearchRecord, found: Answer, now: float) -> list[str]:
     if best.status != "finished":
         told.append(
             f"No trial has finished. The best one is {best.status} after {tokens_text(best.tokens_seen)} of "
-            f"{tokens_text(search.max_tokens)} tokens, and others were judged after fewer or more."
+            f"{tokens_text(search.max_tokens)} tokens and was judged after {tokens_text(best.eval_tokens)}, "
+            "others after fewer or more."
         )
     if found.level:
         names = list_text([trial.id for trial in found.level])

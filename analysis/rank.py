@@ -121,11 +121,11 @@ def ranked(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
 
     Finished trials come before all others: an NLL after fewer tokens is no fair comparison. Diverged,
     overflowing and failed ones are never among them, and neither are runs that confirm a trial. Of equals the
-    one with fewer tokens comes first.
+    one with fewer tokens at its evaluation comes first.
     """
     statuses = ("finished", "running", "halved", "cancelled")
     sound = [t for t in trials if t.confirms is None and t.status in statuses and t.eval_nll is not None]
-    return sorted(sound, key=lambda t: (t.status != "finished", t.eval_nll, t.tokens_seen, t.number))
+    return sorted(sound, key=lambda t: (t.status != "finished", t.eval_nll, t.eval_tokens, t.number))
 
 
 def confirmed(trials: Sequence[TrialRecord]) -> Confirmation | None:

@@ -95,6 +95,11 @@ class TrialRecord:
         return self.evals[-1] if self.evals else None
 
     @property
+    def eval_tokens(self) -> int:
+        """After how many tokens `eval_nll` was measured; it may have trained further since."""
+        return self.evals[-1].tokens_seen if self.evals else self.tokens_seen
+
+    @property
     def seed(self) -> int:
         """The seed of its training: order of the data, adapters, dropout."""
         return int(self.config["run"]["seed"])

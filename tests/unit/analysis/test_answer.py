@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from analysis.answer import lead_text, tell, tell_other
+from analysis.curves import about
 from analysis.rank import Lead, answer, ranked, trial_lead
 from analysis.records import SearchRecord
 from spaces.words import confirmation_lines
@@ -54,6 +55,16 @@ def test_the_best_trial_comes_first_with_its_figures(search: SearchRecord) -> No
     assert best is not None
     first = told(search).splitlines()[0]
     assert first.startswith(f"{best.id} is the best: eval NLL {best.eval_nll:.4f} ± 0.1500 after 9.0k tokens")
+
+
+def test_an_eval_nll_is_told_with_the_tokens_it_was_measured_after(search: SearchRecord) -> None:
+    best = answer(search).best
+    assert best is not None
+    once = replace(best, status="cancelled", evals=best.evals[:1])
+    words = told(replace(search, trials=(once,)))
+    assert words.splitlines()[0].endswith(" after 1.0k tokens")
+    assert "is cancelled after 9.0k of 9.0k tokens and was judged after 1.0k, others after" in words
+    assert about(once).endswith(" after 1.0k tokens")
 
 
 def test_a_search_that_has_not_ended_says_so(search: SearchRecord) -> None:

@@ -31,6 +31,7 @@ from tests.unit.search.recorded import (
     report,
     search_started,
     small_search,
+    trained_further,
     trial_started,
 )
 from train_fn.errors import InputError
@@ -171,6 +172,11 @@ def test_closing_lines_say_what_won_why_and_where_to_look() -> None:
         f"--to {Path.cwd().as_uri()}/my%20runs/promoted/exp9-0001",
         "Dashboard: mlflow ui",
     ]
+
+
+def test_an_eval_nll_is_told_with_the_tokens_it_was_measured_after() -> None:
+    lines = closing_lines(replay(trained_further()), experiment(), STORAGE, "mlflow ui")
+    assert lines[1] == "Best trial: exp9-0000, eval NLL 3.5000 ± 0.0500 after 1.0k tokens"
 
 
 def test_the_closing_lines_and_the_summary_say_what_other_seeds_said() -> None:
