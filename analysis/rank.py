@@ -35,6 +35,13 @@ class Lead:
         """Whether the lead exceeds its noise."""
         return self.nll > 0 and self.nll >= CLEAR_STDERRS * self.stderr
 
+    @property
+    def verdict(self) -> str:
+        """How surely the other one is behind; compared before their ends it may as well be ahead."""
+        if self.clear:
+            return "more than noise"
+        return "ahead, more than noise" if Lead(-self.nll, self.stderr).clear else "within noise"
+
 
 @dataclass(frozen=True)
 class Cost:

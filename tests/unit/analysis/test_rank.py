@@ -39,6 +39,20 @@ def test_a_lead_is_clear_from_two_standard_errors_on(nll: float, clear: bool) ->
     assert Lead(nll, 0.1).clear == clear
 
 
+@pytest.mark.parametrize(
+    ("nll", "words"),
+    [
+        (0.21, "more than noise"),
+        (0.19, "within noise"),
+        (0.0, "within noise"),
+        (-0.19, "within noise"),
+        (-0.21, "ahead, more than noise"),
+    ],
+)
+def test_the_other_one_is_behind_or_ahead_by_more_than_noise_or_not(nll: float, words: str) -> None:
+    assert Lead(nll, 0.1).verdict == words
+
+
 def test_equal_trials_have_no_clear_lead() -> None:
     assert not paired_lead(evaluation(3.0, 1), evaluation(3.0, 1)).clear
 
