@@ -52,7 +52,7 @@ class Cost:
     slot_s: float
     """Time that slots spent on trials, added up over slots."""
     gpu_h: float
-    """`slot_s` times the GPUs of a slot, in hours; 0 without GPUs."""
+    """The same times the GPUs that the slot had, in hours; 0 without GPUs."""
 
 
 @dataclass(frozen=True)
@@ -209,11 +209,11 @@ def _clear(best: TrialRecord, other: TrialRecord, found: Confirmation | None) ->
 
 def cost(search: SearchRecord) -> Cost:
     """Add up what the search took."""
-    slot_s = sum(attempt.seconds for trial in search.trials for attempt in trial.attempts)
-    resources = search.experiment["resources"]
-    gpus = resources["ranks_per_slot"] * resources["gpus_per_rank"]
+    attempts = [attempt for trial in search.trials for attempt in trial.attempts]
+    slot_s = sum(attempt.seconds for attempt in attempts)
+    gpu_s = sum(attempt.seconds * attempt.gpus for attempt in attempts)
     tokens = sum(trial.tokens_seen for trial in search.trials)
-    return Cost(tokens, search.wall_s, slot_s, gpus * slot_s / 3600)
+    return Cost(tokens, search.wall_s, slot_s, gpu_s / 3600)
 
 
 def saved(search: SearchRecord) -> Saved:

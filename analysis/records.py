@@ -49,6 +49,14 @@ class Interval:
 
 
 @dataclass(frozen=True)
+class Attempt(Interval):
+    """When a slot worked on a trial."""
+
+    gpus: float = 0.0
+    """Of the slot: another command may give its slots others."""
+
+
+@dataclass(frozen=True)
 class TrialRecord:
     """One finished, stopped or running trial, read back."""
 
@@ -60,8 +68,8 @@ class TrialRecord:
     """The whole `TrainConfig`, nested."""
     status: TrialStatus
     reason: str
-    attempts: tuple[Interval, ...]
-    """When a slot worked on it; the last one of a running trial ends with the search's last event."""
+    attempts: tuple[Attempt, ...]
+    """The last one of a running trial ends with the search's last event."""
     windows: tuple[Window, ...]
     evals: tuple[Scored, ...]
     tokens_seen: int

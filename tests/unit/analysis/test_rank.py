@@ -147,9 +147,8 @@ def test_cost_and_savings_add_up(search: SearchRecord) -> None:
 
 
 def test_gpu_hours_count_every_gpu_of_a_slot(search: SearchRecord) -> None:
-    resources = {**search.experiment["resources"], "ranks_per_slot": 4, "gpus_per_rank": 1.0}
-    on_gpus = replace(search, experiment={**search.experiment, "resources": resources})
-    found = answer(on_gpus)
+    trials = [replace(t, attempts=tuple(replace(a, gpus=4.0) for a in t.attempts)) for t in search.trials]
+    found = answer(replace(search, trials=tuple(trials)))
     assert found.cost.gpu_h == pytest.approx(4 * found.cost.slot_s / 3600)
 
 
