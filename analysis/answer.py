@@ -4,7 +4,14 @@ from dataclasses import dataclass
 
 from analysis.rank import CLEAR_STDERRS, Answer, Lead, trial_lead
 from analysis.records import SearchRecord, TrialRecord
-from spaces.words import confirmation_lines, count_text, list_text, seconds_text, tokens_text
+from spaces.words import (
+    SEEDS_FAILED,
+    confirmation_lines,
+    count_text,
+    list_text,
+    seconds_text,
+    tokens_text,
+)
 
 
 @dataclass(frozen=True)
@@ -112,6 +119,9 @@ def _seeds(search: SearchRecord, found: Answer) -> str:
     if found.confirmation is not None:
         lines = confirmation_lines(found.confirmation, search.name)
         return f"{'. '.join(line[0].upper() + line[1:] for line in lines)}."
+    again = [trial.status for trial in search.repeats if trial.confirms == found.best.number]
+    if again and set(again) == {"failed"}:
+        return f"{SEEDS_FAILED.capitalize()}."
     if search.repeats:
         return f"No other seed of {found.best.id} has ended yet."
     return "Not confirmed: no other training seed was tried."

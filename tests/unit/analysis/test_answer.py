@@ -119,6 +119,10 @@ def test_without_other_seeds_the_answer_says_so(search: SearchRecord, seeded: Se
     words = told(replace(seeded, trials=tuple(running)))
     assert "No other seed of" in words
     assert "has ended yet." in words
+    failed = [replace(t, status="failed") if t.confirms is not None else t for t in seeded.trials]
+    assert "\nNot confirmed: its runs with other seeds failed.\n" in told(
+        replace(seeded, trials=tuple(failed))
+    )
 
 
 def test_a_trial_that_diverged_with_another_seed_is_not_called_confirmed(seeded: SearchRecord) -> None:
