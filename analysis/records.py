@@ -187,8 +187,8 @@ class SearchRecord:
 
     @property
     def planned_trials(self) -> int:
-        """How many trials the search may try."""
-        return int(self.experiment["budget"]["trials"])
+        """How many trials the search may try; the second attempt at a failed one is a trial too."""
+        return max(int(self.experiment["budget"]["trials"]), len(self.tried))
 
     @property
     def wall_s(self) -> float:

@@ -74,6 +74,12 @@ def test_a_search_that_has_not_ended_says_so(search: SearchRecord) -> None:
     assert "was interrupted after 24 of 24 trials" in told(replace(search, status="interrupted"))
 
 
+def test_a_second_attempt_at_a_failed_trial_is_no_trial_too_many(search: SearchRecord) -> None:
+    again = replace(search.trial(0), number=24, status="failed")
+    more = replace(search, status="interrupted", trials=(*search.trials, again))
+    assert "was interrupted after 25 of 25 trials" in told(more)
+
+
 def test_without_a_finished_trial_the_best_one_is_called_what_it_is(search: SearchRecord) -> None:
     halved = [trial.number for trial in search.trials if trial.status == "halved"]
     assert "No trial has finished. The best one is halved after" in told(with_trials(search, *halved))
