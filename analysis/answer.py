@@ -4,7 +4,14 @@ from dataclasses import dataclass
 
 from analysis.rank import CLEAR_STDERRS, Answer, Lead, trial_lead
 from analysis.records import SearchRecord, TrialRecord
-from spaces.words import confirmation_lines, count_text, list_text, seconds_text, tokens_text
+from spaces.words import (
+    SEEDS_FAILED,
+    confirmation_lines,
+    count_text,
+    list_text,
+    seconds_text,
+    tokens_text,
+)
 
 
 @dataclass(frozen=True)
@@ -80,7 +87,7 @@ def _headline(found: Answer) -> str:
             "No trial can be called the best: none was evaluated without diverging, overflowing or failing."
         )
     error = "" if best.eval_nll_stderr is None else f" ± {best.eval_nll_stderr:.4f}"
-    after = f"after {tokens_text(best.tokens_seen)} tokens"
+    after = f"after {tokens_text(best.eval_tokens)} tokens"
     return f"{best.id} is the best: eval NLL {best.eval_nll:.4f}{error} {after}"
 
 
@@ -112,6 +119,9 @@ def _seeds(search: SearchRecord, found: Answer) -> str:
     if found.confirmation is not None:
         lines = confirmation_lines(found.confirmation, search.name)
         return f"{'. '.join(line[0].upper() + line[1:] for line in lines)}."
+    again = [trial.status for trial in search.repeats if trial.confirms == found.best.number]
+    if again and set(again) == {"failed"}:
+        return f"{SEEDS_FAILED.capitalize()}."
     if search.repeats:
         return f"No other seed of {found.best.id} has ended yet."
     return "Not confirmed: no other training seed was tried."
@@ -163,7 +173,8 @@ def _cautions(search: SearchRecord, found: Answer, now: float) -> list[str]:
     if best.status != "finished":
         told.append(
             f"No trial has finished. The best one is {best.status} after {tokens_text(best.tokens_seen)} of "
-            f"{tokens_text(search.max_tokens)} tokens, and others were judged after fewer or more."
+            f"{tokens_text(search.max_tokens)} tokens and was judged after {tokens_text(best.eval_tokens)}, "
+            "others after fewer or more."
         )
     if found.level:
         names = list_text([trial.id for trial in found.level])

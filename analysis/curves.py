@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Literal
 
 from analysis.records import SearchRecord, TrialRecord
-from spaces.words import params_text, trial_id
+from spaces.words import params_text, tokens_text, trial_id
 
 Group = Literal["best", "finished", "halved", "doomed", "failed", "running", "cancelled"]
 POINTS_OF_ALL = 90_000
@@ -81,7 +81,8 @@ def group_of(trial: TrialRecord, best: TrialRecord | None) -> Group:
 
 def about(trial: TrialRecord) -> str:
     """Say in one line what a trial is and what became of it."""
-    nll = "" if trial.eval_nll is None else f", eval NLL {trial.eval_nll:.4f}"
+    after = f"after {tokens_text(trial.eval_tokens)} tokens"
+    nll = "" if trial.eval_nll is None else f", eval NLL {trial.eval_nll:.4f} {after}"
     again = confirms_text(trial)
     return f"{trial.id}: {f'{again}, ' if again else ''}{params_text(trial.params)}, {trial.status}{nll}"
 

@@ -114,7 +114,7 @@ def draw_map(data: LrBatchMap) -> figure:
             )
         )
     plot.add_tools(
-        HoverTool(visible=False, renderers=spots, tooltips=[("", "@about"), ("tokens", "@seen{0,0}")])
+        HoverTool(visible=False, renderers=spots, tooltips=[("", "@about"), ("tokens trained", "@seen{0,0}")])
     )
     bar = ColorBar(color_mapper=colours, ticker=BasicTicker(desired_num_ticks=5), height=10, title="eval NLL")
     bar.background_fill_alpha = 0.0

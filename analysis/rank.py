@@ -35,6 +35,13 @@ class Lead:
         """Whether the lead exceeds its noise."""
         return self.nll > 0 and self.nll >= CLEAR_STDERRS * self.stderr
 
+    @property
+    def verdict(self) -> str:
+        """How surely the other one is behind; compared before their ends it may as well be ahead."""
+        if self.clear:
+            return "more than noise"
+        return "ahead, more than noise" if Lead(-self.nll, self.stderr).clear else "within noise"
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -45,7 +52,7 @@ class Cost:
     slot_s: float
     """Time that slots spent on trials, added up over slots."""
     gpu_h: float
-    """`slot_s` times the GPUs of a slot, in hours; 0 without GPUs."""
+    """The same times the GPUs that the slot had, in hours; 0 without GPUs."""
 
 
 @dataclass(frozen=True)
@@ -121,11 +128,11 @@ def ranked(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
 
     Finished trials come before all others: an NLL after fewer tokens is no fair comparison. Diverged,
     overflowing and failed ones are never among them, and neither are runs that confirm a trial. Of equals the
-    one with fewer tokens comes first.
+    one with fewer tokens at its evaluation comes first.
     """
     statuses = ("finished", "running", "halved", "cancelled")
     sound = [t for t in trials if t.confirms is None and t.status in statuses and t.eval_nll is not None]
-    return sorted(sound, key=lambda t: (t.status != "finished", t.eval_nll, t.tokens_seen, t.number))
+    return sorted(sound, key=lambda t: (t.status != "finished", t.eval_nll, t.eval_tokens, t.number))
 
 
 def confirmed(trials: Sequence[TrialRecord]) -> Confirmation | None:
@@ -202,11 +209,11 @@ def _clear(best: TrialRecord, other: TrialRecord, found: Confirmation | None) ->
 
 def cost(search: SearchRecord) -> Cost:
     """Add up what the search took."""
-    slot_s = sum(attempt.seconds for trial in search.trials for attempt in trial.attempts)
-    resources = search.experiment["resources"]
-    gpus = resources["ranks_per_slot"] * resources["gpus_per_rank"]
+    attempts = [attempt for trial in search.trials for attempt in trial.attempts]
+    slot_s = sum(attempt.seconds for attempt in attempts)
+    gpu_s = sum(attempt.seconds * attempt.gpus for attempt in attempts)
     tokens = sum(trial.tokens_seen for trial in search.trials)
-    return Cost(tokens, search.wall_s, slot_s, gpus * slot_s / 3600)
+    return Cost(tokens, search.wall_s, slot_s, gpu_s / 3600)
 
 
 def saved(search: SearchRecord) -> Saved:

@@ -49,6 +49,14 @@ class Interval:
 
 
 @dataclass(frozen=True)
+class Attempt(Interval):
+    """When a slot worked on a trial."""
+
+    gpus: float = 0.0
+    """Of the slot: another command may give its slots others."""
+
+
+@dataclass(frozen=True)
 class TrialRecord:
     """One finished, stopped or running trial, read back."""
 
@@ -60,8 +68,8 @@ class TrialRecord:
     """The whole `TrainConfig`, nested."""
     status: TrialStatus
     reason: str
-    attempts: tuple[Interval, ...]
-    """When a slot worked on it; the last one of a running trial ends with the search's last event."""
+    attempts: tuple[Attempt, ...]
+    """The last one of a running trial ends with the search's last event."""
     windows: tuple[Window, ...]
     evals: tuple[Scored, ...]
     tokens_seen: int
@@ -93,6 +101,11 @@ class TrialRecord:
     def last_eval(self) -> Scored | None:
         """The last evaluation, None if there was none."""
         return self.evals[-1] if self.evals else None
+
+    @property
+    def eval_tokens(self) -> int:
+        """After how many tokens `eval_nll` was measured; it may have trained further since."""
+        return self.evals[-1].tokens_seen if self.evals else self.tokens_seen
 
     @property
     def seed(self) -> int:
@@ -174,8 +187,8 @@ class SearchRecord:
 
     @property
     def planned_trials(self) -> int:
-        """How many trials the search may try."""
-        return int(self.experiment["budget"]["trials"])
+        """How many trials the search may try; the second attempt at a failed one is a trial too."""
+        return max(int(self.experiment["budget"]["trials"]), len(self.tried))
 
     @property
     def wall_s(self) -> float:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.records import (
+    Attempt,
     Decision,
     Interval,
     Scored,
@@ -85,6 +86,12 @@ class _SearchStarted:
     sources: dict[str, str] = field(default_factory=dict)
     code_change_allowed: bool = False
 
+    @property
+    def slot_gpus(self) -> float:
+        """GPUs of one slot."""
+        resources = self.experiment["resources"]
+        return float(resources["ranks_per_slot"] * resources["gpus_per_rank"])
+
 
 @dataclass(frozen=True)
 class _TrialStarted:
@@ -105,15 +112,17 @@ class _Trial:
         self.status: TrialStatus = "running"
         self.starts: list[float] = []
         self.ends: list[float] = []
+        self.gpus: list[float] = []
         self.windows: list[Window] = []
         self.evals: list[Scored] = []
         self.last: Report | Outcome | None = None
         self.outcome: Outcome | None = None
         self.weights_removed = False
 
-    def start(self, time: float) -> None:
+    def start(self, time: float, gpus: float) -> None:
         self.stop(time)
         self.starts.append(time)
+        self.gpus.append(gpus)
         self.status = "running"
 
     def stop(self, time: float) -> None:
@@ -148,7 +157,7 @@ class _Trial:
     def result(self, search: str, last_time: float) -> TrialRecord:
         last, windows = self.last, self.windows
         self.stop(last_time)
-        attempts = tuple(map(Interval, self.starts, self.ends))
+        attempts = tuple(map(Attempt, self.starts, self.ends, self.gpus))
         ended = self.outcome if self.status != "running" else None
         nll, stderr = (None, None) if ended is None else (ended.eval_nll, ended.eval_nll_stderr)
         if nll is None and self.evals:  # what was measured before stays known
@@ -176,7 +185,7 @@ class _Trial:
         )
 
 
-def _times(last: Report | Outcome | None, attempts: Sequence[Interval]) -> Times | None:
+def _times(last: Report | Outcome | None, attempts: Sequence[Attempt]) -> Times | None:
     """Return a trial's own account; what it lacks of the wall time of attempts that are over is `other`."""
     if last is None or last.times is None:
         return None
@@ -204,7 +213,7 @@ class _Reading:
             self.started, self.status, self.last_time = from_plain(_SearchStarted, event), "running", time
             self.commands.append(Interval(time, time))
             return
-        if not self.commands:
+        if self.started is None:
             raise ValueError(f"{kind} before the search started")
         self.last_time = max(self.last_time, time)
         self.commands[-1] = Interval(self.commands[-1].start, self.last_time)
@@ -213,7 +222,7 @@ class _Reading:
                 self.base = from_plain(Evaluation, event["evaluation"])
             case "TrialStarted":
                 first = from_plain(_TrialStarted, event)
-                self.trials.setdefault(first.trial, _Trial(first)).start(time)
+                self.trials.setdefault(first.trial, _Trial(first)).start(time, self.started.slot_gpus)
             case "Retried":
                 pass  # the trial goes on; its outcome says it when it does not
             case "Reported":

@@ -135,9 +135,8 @@ def comparison_table(rows: Sequence[Row], what: str) -> Table:
     for place, row in enumerate(rows):
         behind = "" if place == 0 else "not comparable"
         if row.behind is not None:
-            verdict = "more than noise" if row.behind.clear else "within noise"
             at = "" if row.behind.at_tokens is None else f" at {tokens_text(row.behind.at_tokens)} tokens"
-            behind = f"{row.behind.nll:.4f} ± {row.behind.stderr:.4f}{at}, {verdict}"
+            behind = f"{row.behind.nll:.4f} ± {row.behind.stderr:.4f}{at}, {row.behind.verdict}"
         best = row.best
         name = "none" if best is None else f"{best.id} ({best.status})"
         params = "" if best is None else params_text(best.params)

@@ -29,7 +29,7 @@ def closing_lines(state: SearchState, experiment: Experiment, storage: Path, das
     top = best(state)
     if top is not None and top.eval_nll is not None:
         error = f" ± {top.eval_nll_stderr:.4f}" if top.eval_nll_stderr is not None else ""
-        seen = tokens_text(top.tokens_seen)
+        seen = tokens_text(top.eval_tokens)
         name = trial_id(experiment.name, top.trial)
         lines.append(f"Best trial: {name}, eval NLL {top.eval_nll:.4f}{error} after {seen} tokens")
         lines.append(f"  {params_text(top.params)}")

@@ -74,7 +74,7 @@ def _reasons(name: str, state: SearchState) -> str:
         if path not in _FIRST
     ]
     sentences = [
-        f"{_nll(top)} after {tokens_text(top.tokens_seen)} tokens"
+        f"{_nll(top)} after {tokens_text(top.eval_tokens)} tokens"
         + (f", with {list_text(others)}" if others else ""),
         *why_best(state, top, name),
     ]

@@ -228,7 +228,7 @@ def _who(name: str, trial: TrialState) -> str:
 
 
 def _best_text(name: str, trial: TrialState) -> str:
-    seen = tokens_text(trial.tokens_seen)
+    seen = tokens_text(trial.eval_tokens)
     what = f"{trial_id(name, trial.trial)} ({trial.status}), eval NLL {trial.eval_nll:.4f} at {seen} tokens"
     return f"{what}: {params_text(trial.params)}"
 

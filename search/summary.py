@@ -23,7 +23,7 @@ from search.state import (
 )
 from search.trial_state import TrialState
 from spaces.experiment import Experiment
-from spaces.words import confirmation_lines, count_text, trial_id
+from spaces.words import SEEDS_FAILED, confirmation_lines, count_text, trial_id
 from train_fn.confirmation import Confirmation
 from train_fn.errors import InputError
 from train_fn.paired import paired_difference
@@ -197,6 +197,8 @@ def why_best(state: SearchState, top: TrialState, name: str) -> list[str]:
     found = confirmed(state)
     if found is not None:
         sentences += confirmation_lines(found, name)
+    elif {trial.status for trial in repeats(state) if trial.confirms == top.trial} == {"failed"}:
+        sentences.append(SEEDS_FAILED)
     others = [t for t in ranked(state) if t.trial != top.trial and t.status == top.status == "finished"]
     if not others:
         sentences.append("no second trial finished: there is no fair comparison")

@@ -79,6 +79,11 @@ class TrialState:
         return int(run["seed"])
 
     @property
+    def eval_tokens(self) -> int:
+        """After how many tokens `eval_nll` was measured; it may have trained further since."""
+        return self.evals[-1].tokens_seen if self.evals else self.tokens_seen
+
+    @property
     def skipped_examples(self) -> int:
         """Examples it left out, for whatever reason."""
         return self.skipped_in_steps + self.nonfinite_examples
@@ -100,8 +105,7 @@ def rank(trial: TrialState) -> tuple[bool, float, int, int]:
     the one with fewer tokens at its evaluation, then the one with the lower number, comes first.
     """
     assert trial.eval_nll is not None
-    tokens = trial.evals[-1].tokens_seen if trial.evals else trial.tokens_seen
-    return trial.status != "finished", trial.eval_nll, tokens, trial.trial
+    return trial.status != "finished", trial.eval_nll, trial.eval_tokens, trial.trial
 
 
 def begun(trial: TrialState, time: float) -> TrialState:

@@ -73,6 +73,10 @@ def list_text(items: Sequence[str], most: int = 6) -> str:
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}" if shown else "none"
 
 
+SEEDS_FAILED = "not confirmed: its runs with other seeds failed"
+"""What is said of a best trial none of whose other seeds could tell anything."""
+
+
 def confirmation_lines(found: Confirmation, name: str) -> list[str]:
     """Say what other seeds made of the best trials, in sentences without a capital and a full stop.
 

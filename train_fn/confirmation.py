@@ -9,6 +9,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from train_fn.paired import paired_difference
 from train_fn.report import Evaluation
@@ -93,7 +94,7 @@ class Confirmation:
     lead: SeedLead | None
     """None with fewer than two confirmed trials."""
     tied: tuple[int, ...]
-    """Trials that cannot be told from the lowest mean, that one first; alone it is no tie."""
+    """The lowest mean and those that follow up to the first that is clearly behind it; alone it is no tie."""
     preferred_for: str
     """Why `best` is the best of a tie, in words; empty without one."""
 
@@ -113,9 +114,10 @@ def confirmation(candidates: Sequence[Candidate]) -> Confirmation | None:
     paired difference of NLLs averaged over seeds. The half widths of the two 95% intervals add up as squares
     (Zou and Donner 2008, Statistics in Medicine 27:1693).
 
-    If the lowest mean leads the next by more than that noise, it is the best. If not, they are a tie, and the
-    best of the tied is the one with the fewest spikes and overflowed steps per run; of equals the faster, by
-    training time per run, if it is so by more than a tenth; then the one with the smaller spread over seeds.
+    If the lowest mean leads the next by more than that noise, it is the best. If not, it is tied with those
+    that follow up to the first that is clearly behind, and the best of the tied is the one with the fewest
+    spikes and overflowed steps per run; of equals the faster, by training time per run, if it is so by more
+    than a tenth; then the one with the smaller spread over seeds.
 
     Args:
         candidates: Finished trials, the best by its own run first.
@@ -138,7 +140,9 @@ def confirmation(candidates: Sequence[Candidate]) -> Confirmation | None:
     stable.sort(key=lambda one: statistics.fmean(_nlls(one)))
     first, *others = stable
     leads = [_lead(first, other, spread) for other in others]
-    tied = [first, *(other for other, lead in zip(others, leads, strict=True) if not lead.clear)]
+    # In the order of means, so that no trial is tied whose mean is worse than one that is clearly behind.
+    unclear = takewhile(lambda pair: not pair[1].clear, zip(others, leads, strict=True))
+    tied = [first, *(other for other, _ in unclear)]
     best, why = _preferred(tied)
     return Confirmation(
         best=best.trial,

@@ -10,7 +10,9 @@ def paired_difference(a: Evaluation, b: Evaluation) -> tuple[float, float]:
 
     With d_i the difference on example i and w_i its answer tokens: r = sum(w d) / sum(w), the ratio
     estimator, and SE^2 = n / (n - 1) * sum(w^2 (d - r)^2) / sum(w)^2 (Cochran 1977, Sampling Techniques,
-    section 6.4). What the examples have in common, that some are harder than others, cancels.
+    section 6.4). What the examples have in common, that some are harder than others, cancels. Examples count
+    as independent, although whole conversations are held out: where replies of one conversation are alike,
+    the error is too small.
 
     Returns:
         The NLL of `a` less that of `b`, and its standard error; the error is 0 for a single example.

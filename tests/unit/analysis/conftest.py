@@ -6,10 +6,10 @@ from pathlib import Path
 import optuna
 import pytest
 
-from analysis.records import SearchRecord
+from analysis.records import Scored, SearchRecord
 from analysis.runs import read_search
 from spaces.experiment import ConfirmConfig
-from tests.unit.analysis.written import experiment, write_search
+from tests.unit.analysis.written import evaluation, experiment, write_search
 
 Change = Callable[..., SearchRecord]
 
@@ -43,3 +43,16 @@ def seeded(tmp_path_factory: pytest.TempPathFactory) -> SearchRecord:
 def with_trials(search: SearchRecord, *numbers: int) -> SearchRecord:
     """The search as if it had only these trials."""
     return replace(search, trials=tuple(search.trial(number) for number in numbers))
+
+
+def ahead_midway(search: SearchRecord) -> tuple[SearchRecord, SearchRecord]:
+    """Two searches of one trial each: the second ends early, above the first's end and below its middle."""
+    long, short = (
+        tuple(Scored(tokens, evaluation(nll, tokens)) for tokens, nll in pairs)
+        for pairs in (((3_000, 4.0), (9_000, 3.0)), ((3_000, 3.5),))
+    )
+    trial = next(trial for trial in search.trials if trial.status == "finished")
+    one = replace(trial, evals=long, eval_nll=3.0)
+    other = replace(trial, search="exp8", evals=short, eval_nll=3.5)
+    alone = replace(search, trials=(one,), decisions=())
+    return alone, replace(alone, name="exp8", trials=(other,))

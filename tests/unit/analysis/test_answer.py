@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from analysis.answer import lead_text, tell, tell_other
+from analysis.curves import about
 from analysis.rank import Lead, answer, ranked, trial_lead
 from analysis.records import SearchRecord
 from spaces.words import confirmation_lines
@@ -56,11 +57,27 @@ def test_the_best_trial_comes_first_with_its_figures(search: SearchRecord) -> No
     assert first.startswith(f"{best.id} is the best: eval NLL {best.eval_nll:.4f} ± 0.1500 after 9.0k tokens")
 
 
+def test_an_eval_nll_is_told_with_the_tokens_it_was_measured_after(search: SearchRecord) -> None:
+    best = answer(search).best
+    assert best is not None
+    once = replace(best, status="cancelled", evals=best.evals[:1])
+    words = told(replace(search, trials=(once,)))
+    assert words.splitlines()[0].endswith(" after 1.0k tokens")
+    assert "is cancelled after 9.0k of 9.0k tokens and was judged after 1.0k, others after" in words
+    assert about(once).endswith(" after 1.0k tokens")
+
+
 def test_a_search_that_has_not_ended_says_so(search: SearchRecord) -> None:
     running = replace(search, status="running")
     assert "has not ended: its last event is 2m 00s old" in told(running, age=120)
     assert "has not ended" not in told(search)
     assert "was interrupted after 24 of 24 trials" in told(replace(search, status="interrupted"))
+
+
+def test_a_second_attempt_at_a_failed_trial_is_no_trial_too_many(search: SearchRecord) -> None:
+    again = replace(search.trial(0), number=24, status="failed")
+    more = replace(search, status="interrupted", trials=(*search.trials, again))
+    assert "was interrupted after 25 of 25 trials" in told(more)
 
 
 def test_without_a_finished_trial_the_best_one_is_called_what_it_is(search: SearchRecord) -> None:
@@ -108,6 +125,10 @@ def test_without_other_seeds_the_answer_says_so(search: SearchRecord, seeded: Se
     words = told(replace(seeded, trials=tuple(running)))
     assert "No other seed of" in words
     assert "has ended yet." in words
+    failed = [replace(t, status="failed") if t.confirms is not None else t for t in seeded.trials]
+    assert "\nNot confirmed: its runs with other seeds failed.\n" in told(
+        replace(seeded, trials=tuple(failed))
+    )
 
 
 def test_a_trial_that_diverged_with_another_seed_is_not_called_confirmed(seeded: SearchRecord) -> None:

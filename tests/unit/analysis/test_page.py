@@ -11,7 +11,7 @@ from analysis.rank import answer
 from analysis.records import SearchRecord
 from analysis.runs import read_search
 from spaces.promotion import BehaviourConfig
-from tests.unit.analysis.conftest import with_trials
+from tests.unit.analysis.conftest import ahead_midway, with_trials
 from tests.unit.analysis.written import experiment, write_search
 from train_fn.times import PARTS
 
@@ -50,6 +50,14 @@ def test_every_decision_and_every_trial_is_there_with_its_reason(html: str, sear
     for trial in search.trials:
         assert trial.id in html
         assert trial.reason in html
+
+
+def test_a_search_that_is_ahead_where_both_are_compared_is_not_called_behind(search: SearchRecord) -> None:
+    one, other = ahead_midway(search)
+    text = render(compute(one, answer(one), compare([one, other]), NOW), NOW)
+    assert re.search(
+        r"<td>-0\.5000 ± .* at 3\.0k tokens <span class=\"tag warn\">ahead, more than noise<", text
+    )
 
 
 def test_nothing_is_loaded_from_anywhere(html: str) -> None:

@@ -39,6 +39,20 @@ def test_a_lead_is_clear_from_two_standard_errors_on(nll: float, clear: bool) ->
     assert Lead(nll, 0.1).clear == clear
 
 
+@pytest.mark.parametrize(
+    ("nll", "words"),
+    [
+        (0.21, "more than noise"),
+        (0.19, "within noise"),
+        (0.0, "within noise"),
+        (-0.19, "within noise"),
+        (-0.21, "ahead, more than noise"),
+    ],
+)
+def test_the_other_one_is_behind_or_ahead_by_more_than_noise_or_not(nll: float, words: str) -> None:
+    assert Lead(nll, 0.1).verdict == words
+
+
 def test_equal_trials_have_no_clear_lead() -> None:
     assert not paired_lead(evaluation(3.0, 1), evaluation(3.0, 1)).clear
 
@@ -133,9 +147,8 @@ def test_cost_and_savings_add_up(search: SearchRecord) -> None:
 
 
 def test_gpu_hours_count_every_gpu_of_a_slot(search: SearchRecord) -> None:
-    resources = {**search.experiment["resources"], "ranks_per_slot": 4, "gpus_per_rank": 1.0}
-    on_gpus = replace(search, experiment={**search.experiment, "resources": resources})
-    found = answer(on_gpus)
+    trials = [replace(t, attempts=tuple(replace(a, gpus=4.0) for a in t.attempts)) for t in search.trials]
+    found = answer(replace(search, trials=tuple(trials)))
     assert found.cost.gpu_h == pytest.approx(4 * found.cost.slot_s / 3600)
 
 

@@ -1,5 +1,5 @@
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -170,6 +170,25 @@ def test_a_search_that_went_on_after_a_crash_has_two_commands_and_attempts(tmp_p
     assert [attempt.seconds for attempt in search.trials[0].attempts] == [4.0, 6.0]
     assert len(search.trials[0].windows) == 2
     assert search.wall_s == pytest.approx(state.wall_s(replayed(folder)))
+
+
+def test_every_attempt_has_the_gpus_of_the_command_it_began_in(tmp_path: Path) -> None:
+    about = experiment(trials=1, gpus=1.0)
+    smaller = replace(about, resources=replace(about.resources, ranks_per_slot=1))
+    run = Run(0, {"optim.lr": 1e-3, "optim.effective_batch_size": 16}, points=4)
+    started = asdict(about.base)
+    append(
+        tmp_path / about.name,
+        SearchStarted(START, describe(about), "laptop", "data-1", ""),
+        TrialStarted(START, 0, 0, run.params, started),
+        Reported(START + 3600, run.window()),
+        SearchStarted(START + 9000, describe(smaller), "laptop", "data-1", ""),
+        TrialStarted(START + 9000, 0, 1, run.params, started),
+        Ended(START + 9360, run.outcome("cancelled", "stopped with the command", None)),
+    )
+    search = read_search(tmp_path, about.name)
+    assert [attempt.gpus for attempt in search.trials[0].attempts] == [2.0, 1.0]
+    assert rank.answer(search).cost.gpu_h == pytest.approx(2.0 + 0.1)
 
 
 def test_a_trial_keeps_the_evaluation_it_had_when_its_end_brought_none(tmp_path: Path) -> None:

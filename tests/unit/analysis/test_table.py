@@ -10,6 +10,7 @@ from analysis.rank import answer
 from analysis.records import SearchRecord
 from analysis.table import MAX_ROWS, print_report, table_order
 from spaces.words import seconds_text
+from tests.unit.analysis.conftest import ahead_midway
 from train_fn.times import PARTS
 
 
@@ -52,6 +53,13 @@ def test_a_comparison_names_who_is_behind_and_what_to_beware_of(search: SearchRe
     text = printed(search, (replace(search, name="exp8", data_key="other"),))
     assert "not comparable" in text
     assert "note: exp8 was judged on other held-out examples" in text
+
+
+def test_a_search_that_is_ahead_where_both_are_compared_is_not_called_behind(search: SearchRecord) -> None:
+    one, other = ahead_midway(search)
+    text = printed(one, (other,), width=200)
+    assert "-0.5000 ± " in text
+    assert " at 3.0k tokens, ahead, more than noise" in text
 
 
 def test_every_trial_shows_what_its_time_went_into(search: SearchRecord) -> None:

@@ -3,7 +3,7 @@ from itertools import pairwise
 
 import pytest
 
-from analysis.records import Interval, SearchRecord
+from analysis.records import Attempt, Interval, SearchRecord
 from analysis.timing import by_attempt, timing
 from tests.unit.analysis.written import EVAL_S, START_UP_S
 
@@ -28,7 +28,7 @@ def test_a_lane_holds_one_trial_at_a_time(search: SearchRecord) -> None:
 
 def test_the_clock_stands_still_between_commands(search: SearchRecord) -> None:
     trial = replace(
-        search.trial(0), attempts=(Interval(10.0, 14.0), Interval(101.0, 105.0)), train_s=5.0, evals=()
+        search.trial(0), attempts=(Attempt(10.0, 14.0), Attempt(101.0, 105.0)), train_s=5.0, evals=()
     )
     paused = replace(search, commands=(Interval(8.0, 15.0), Interval(100.0, 106.0)), trials=(trial,))
     found = timing(paused)
@@ -41,7 +41,7 @@ def test_the_clock_stands_still_between_commands(search: SearchRecord) -> None:
 
 
 def test_an_attempt_never_spends_more_than_it_took(search: SearchRecord) -> None:
-    attempts = (Interval(0.0, 3.0), Interval(10.0, 10.5))
+    attempts = (Attempt(0.0, 3.0), Attempt(10.0, 10.5))
     trial = replace(search.trial(0), attempts=attempts, train_s=100.0, start_overhead_s=9.0)
     parts = by_attempt(trial)
     assert [part.total for part in parts] == pytest.approx([3.0, 0.5])
@@ -50,12 +50,12 @@ def test_an_attempt_never_spends_more_than_it_took(search: SearchRecord) -> None
 
 def test_a_trial_that_has_not_begun_to_train_has_only_started(search: SearchRecord) -> None:
     fresh = replace(
-        search.trial(0), attempts=(Interval(0.0, 4.0),), train_s=0.0, start_overhead_s=0.0, evals=()
+        search.trial(0), attempts=(Attempt(0.0, 4.0),), train_s=0.0, start_overhead_s=0.0, evals=()
     )
     assert by_attempt(fresh)[0].other == 4.0
 
 
 def test_trials_at_the_same_time_need_as_many_lanes(search: SearchRecord) -> None:
-    same = [replace(trial, attempts=(Interval(1.0, 5.0),)) for trial in search.trials[:3]]
+    same = [replace(trial, attempts=(Attempt(1.0, 5.0),)) for trial in search.trials[:3]]
     found = timing(replace(search, commands=(Interval(0.0, 5.0),), trials=tuple(same)))
     assert sorted(block.lane for block in found.blocks) == [0, 1, 2]

@@ -141,6 +141,21 @@ def small_search() -> list[Event]:
     return events
 
 
+def trained_further() -> list[Event]:
+    """A trial that was evaluated once, after the first of its windows, and cancelled after the last."""
+    events: list[Event] = [
+        search_started(),
+        trial_started(1001.0, 0),
+        Reported(1002.0, report(0, WINDOW, 3.5)),
+    ]
+    events.append(Reported(1003.0, report(0, MAX_TOKENS, None)))
+    return [
+        *events,
+        Ended(1004.0, outcome(0, "cancelled", MAX_TOKENS, 3.5)),
+        SearchEnded(1005.0, "interrupted", 5.0),
+    ]
+
+
 def a_repeat(
     trial: int,
     confirms: int,

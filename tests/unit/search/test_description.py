@@ -10,6 +10,7 @@ from tests.unit.search.recorded import (
     report,
     search_started,
     small_search,
+    trained_further,
     trial_started,
 )
 
@@ -51,6 +52,10 @@ def test_before_anything_is_known_it_says_so() -> None:
     assert describe_search(experiment(), SearchState(), LINKS).startswith(
         "**exp9: no trial was evaluated yet"
     )
+
+
+def test_an_eval_nll_is_told_with_the_tokens_it_was_measured_after() -> None:
+    assert "* 3.5000 ± 0.0500 after 1.0k tokens" in described(trained_further()).splitlines()
 
 
 def test_while_it_runs_the_best_is_the_best_so_far() -> None:

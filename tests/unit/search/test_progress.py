@@ -20,6 +20,7 @@ from tests.unit.search.recorded import (
     report,
     search_started,
     small_search,
+    trained_further,
     trial_started,
 )
 
@@ -101,6 +102,12 @@ def test_confirming_is_told_apart_from_searching() -> None:
     line = status_line(state, goal_of(replace(experiment(), budget=BudgetConfig(trials=4))), 1103.0)
     assert "4 of 4 trials started (1 diverged, 2 finished, 1 halved)" in line
     assert "; confirming: 2 of 4 runs started (1 finished, 1 running); 15.0k tokens spent" in line
+
+
+def test_the_best_so_far_is_told_with_the_tokens_of_its_evaluation() -> None:
+    out = io.StringIO()
+    Console(file=out, width=140).print(render("exp9", replay(trained_further()), FOUR, 1005.0))
+    assert "best so far: exp9-0000 (cancelled), eval NLL 3.5000 at 1.0k tokens" in out.getvalue()
 
 
 def test_the_time_left_counts_whole_runs_for_what_is_to_confirm() -> None:

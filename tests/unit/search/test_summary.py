@@ -11,6 +11,7 @@ from search.events import Ended, Event, Reported, Retried, SearchEnded
 from search.faults import Cause
 from search.ledger import decode, encode
 from search.state import replay
+from search.study import MAX_ATTEMPTS
 from search.summary import (
     BestSummary,
     ConfirmationSummary,
@@ -21,7 +22,7 @@ from search.summary import (
     summarise,
     write_summary,
 )
-from spaces.experiment import BudgetConfig
+from spaces.experiment import BudgetConfig, ConfirmConfig
 from tests.unit.search.recorded import (
     a_repeat,
     confirmed_search,
@@ -31,6 +32,7 @@ from tests.unit.search.recorded import (
     report,
     search_started,
     small_search,
+    trained_further,
     trial_started,
 )
 from train_fn.errors import InputError
@@ -173,6 +175,11 @@ def test_closing_lines_say_what_won_why_and_where_to_look() -> None:
     ]
 
 
+def test_an_eval_nll_is_told_with_the_tokens_it_was_measured_after() -> None:
+    lines = closing_lines(replay(trained_further()), experiment(), STORAGE, "mlflow ui")
+    assert lines[1] == "Best trial: exp9-0000, eval NLL 3.5000 ± 0.0500 after 1.0k tokens"
+
+
 def test_the_closing_lines_and_the_summary_say_what_other_seeds_said() -> None:
     state = replay(confirmed_search(2.51, 2.9, 2.52, 2.91))
     lines = closing_lines(state, experiment(), STORAGE, "mlflow ui")
@@ -208,6 +215,16 @@ def test_what_is_still_to_be_confirmed_is_said() -> None:
     )
     whole = closing_lines(replay(confirmed_search(2.51, 2.9, 2.52, 2.91)), about, STORAGE, "x")
     assert not any("not confirmed yet" in line for line in whole)
+
+
+def test_a_best_trial_whose_other_seeds_all_failed_is_not_called_confirmed() -> None:
+    about = dataclasses.replace(experiment(), budget=BudgetConfig(trials=4), confirm=ConfirmConfig(1, 1))
+    events = small_search()[:-1]
+    for trial in range(4, 4 + MAX_ATTEMPTS):
+        events += a_repeat(trial, 1, 1, None, "failed")
+    lines = closing_lines(replay([*events, SearchEnded(1200.0, "finished", 200.0)]), about, STORAGE, "x")
+    assert "  not confirmed: its runs with other seeds failed" in lines
+    assert not any("to come" in line for line in lines)
 
 
 def test_a_tie_is_named_with_the_rule_that_decided() -> None:

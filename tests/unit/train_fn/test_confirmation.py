@@ -109,6 +109,24 @@ def test_of_a_tie_the_calm_then_the_quick_then_the_even_one_is_preferred(
     assert (found.tied, found.best, found.preferred_for) == ((0, 1), best, why)
 
 
+def test_a_tie_ends_at_the_first_trial_that_is_clearly_behind() -> None:
+    # The third makes other mistakes than the first two: it is further behind, but less surely so.
+    trials = []
+    for i, (nll, spread) in enumerate(((3.0, 0.0), (3.1, 0.0), (3.2, 2.0))):
+        runs = [
+            replace(run(seed, nll, troubles=2 - i), evaluation=evaluation(nll, spread)) for seed in (0, 1)
+        ]
+        trials.append(Candidate(i, runs[0], (runs[1],)))
+    found = confirmation(trials)
+    assert found is not None
+    assert found.lead is not None
+    assert found.lead.clear
+    assert (found.best, found.tied, found.preferred_for) == (0, (0,), "")
+    without_second = confirmation([trials[0], trials[2]])
+    assert without_second is not None
+    assert (without_second.best, without_second.tied) == (2, (0, 2))
+
+
 @pytest.mark.parametrize("status", ["diverged", "overflowing"])
 def test_a_trial_that_is_doomed_with_another_seed_is_not_confirmed(status: str) -> None:
     shaky = Candidate(0, run(0, 2.0), (run(1, 2.0), run(2, None, status)))
