@@ -35,12 +35,19 @@ def search_on(address: str) -> list[str]:
 
 
 def wait_for_checkpoint(process: "subprocess.Popen[str]", address: str) -> str:
-    """Wait until a checkpoint is whole on the store and the ledger there goes as far; return its trial."""
+    """Wait until a checkpoint is whole on the store, the ledger there goes as far, and its trial still runs.
+
+    Returns:
+        The trial. The command is stopped, so that it ends no trial any more.
+    """
     while True:
         for path in object_store.listed(address, "exp4/trials"):
             trial, _, name = path.partition("/checkpoints/whole-tokens-")
             if name and (int(trial), int(name.removesuffix(".json"))) in reports(address):
-                return trial
+                process.send_signal(signal.SIGSTOP)
+                if int(trial) not in {e.outcome.trial for e in events(address) if isinstance(e, Ended)}:
+                    return trial
+                process.send_signal(signal.SIGCONT)
         assert process.poll() is None, process.stdout.read() if process.stdout else ""
         time.sleep(0.2)
 
