@@ -55,14 +55,9 @@ def read_record(text: str) -> PromotionRecord | None:
         return None
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """List the files of weights in a folder, by name."""
-    return [file for file in sorted(folder.iterdir()) if file.suffix in WEIGHTS]
-
-
 def weight_hashes(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of each file of weights in a folder."""
-    return {file.name: sha256_of(file) for file in weight_files(folder)}
+    return {file.name: sha256_of(file) for file in sorted(folder.iterdir()) if file.suffix in WEIGHTS}
 
 
 def unwritten(folder: Path, error: Exception, fix: str) -> InputError:

@@ -45,7 +45,7 @@ def clean_examples(config: DataConfig, end_of_text: str, drops: Drops) -> Cleane
     Raises:
         InputError: A source cannot be read.
     """
-    rules = text_rules(config.clean, end_of_text)
+    rules, ends = text_rules(config.clean, end_of_text), _ends(config.clean, end_of_text)
     for name, _ in rules:
         drops.start(name)
     left: list[Example] = []
@@ -58,7 +58,6 @@ def clean_examples(config: DataConfig, end_of_text: str, drops: Drops) -> Cleane
             )
             continue
         conversations += 1
-        ends = (config.clean.end_token, end_of_text)
         replies = list(examples(row, config.prompt_format, config.max_context_turns, ends))
         if not replies:
             read += 1
@@ -129,7 +128,7 @@ def text_rules(config: CleanConfig, end_of_text: str) -> list[tuple[str, Rule]]:
 
 def strip_end(example: Example, config: CleanConfig, end_of_text: str) -> Example:
     """Remove the end marks a reply's text carries: the end of a reply is learned once, as the end token."""
-    reply = _without_end(example.reply, config, end_of_text)
+    reply = without_ends(example.reply, _ends(config, end_of_text))
     return example if reply == example.reply else replace(example, reply=reply)
 
 
@@ -141,16 +140,17 @@ def short_conversations(kept: Iterable[Example], min_median_chars: int) -> set[s
     return {group for group, values in lengths.items() if statistics.median(values) < min_median_chars}
 
 
-def _without_end(reply: str, config: CleanConfig, end_of_text: str) -> str:
-    return without_ends(reply, (config.end_token, end_of_text))
+def _ends(config: CleanConfig, end_of_text: str) -> tuple[str, str]:
+    """Return the marks that may stand at the end of a reply."""
+    return config.end_token, end_of_text
 
 
 def _spoken(example: Example, config: CleanConfig, end_of_text: str) -> str:
-    return _without_end(example.reply, config, end_of_text).strip()
+    return without_ends(example.reply, _ends(config, end_of_text)).strip()
 
 
 def _has_marker(example: Example, markers: Sequence[str], config: CleanConfig, end_of_text: str) -> bool:
-    reply = _without_end(example.reply, config, end_of_text)
+    reply = without_ends(example.reply, _ends(config, end_of_text))
     return any(marker in reply or marker in example.prompt for marker in markers)
 
 
