@@ -168,11 +168,11 @@ def _measured(
     model, special = _model(source, _gguf_file(search, name), settings)
     rules = speech_rules(search)
     rules = replace(rules, markers=(*rules.markers, *special))
-    exchanges, ended = figures.converse(
-        model, figures.listening_prompts(held, settings.prompts, settings.seed)
-    )
+    prompts = figures.listening_prompts(held, settings.prompts, settings.seed)
+    exchanges, ended = figures.converse(model, prompts)
+    conversations = [pair.conversation for pair in prompts]
     found = figures.likelihood_figures(model, held, settings.seed)
-    found |= figures.speech_figures(exchanges, ended, rules, settings.seed)
+    found |= figures.speech_figures(exchanges, ended, conversations, rules, settings.seed)
     return found, exchanges
 
 

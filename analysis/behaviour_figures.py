@@ -4,7 +4,7 @@ The model is given as functions, so that this holds for any; `plain_model` makes
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,26 +50,37 @@ def converse(model: Model, pairs: Sequence[Pair]) -> tuple[tuple[Exchange, ...],
 
 
 def speech_figures(
-    exchanges: Sequence[Exchange], ended: Sequence[bool], rules: SpeechRules, seed: int
+    exchanges: Sequence[Exchange],
+    ended: Sequence[bool],
+    conversations: Sequence[int],
+    rules: SpeechRules,
+    seed: int,
 ) -> dict[str, Estimate | None]:
     """Return the figures of the sampled replies.
 
     `length_ratio` is the words of the replies over those of the references; `repetition` a mean share of
     repeated word 4-grams; `leaked`, `unbalanced`, `language_drift` and `ended` are shares of replies.
+
+    Args:
+        exchanges: Prompts with the replies.
+        ended: Whether each sampled reply ended.
+        conversations: A number for the conversation of each prompt.
+        rules: What replies are held against.
+        seed: Of the intervals.
     """
     said = [one.sampled for one in exchanges]
     words, theirs = [word_count(text) for text in said], [word_count(one.reference) for one in exchanges]
+    leaked = [leaks(one.sampled, speaker_of(one.prompt), rules.markers) for one in exchanges]
     drift = [is_foreign(one.sampled, one.reference, rules) for one in exchanges]
+    known = [(verdict, of) for verdict, of in zip(drift, conversations, strict=True) if verdict is not None]
     return {
-        "length_ratio": intervals.ratio(words, theirs, seed),
-        "reply_words": intervals.mean(words, seed),
-        "repetition": intervals.mean([repetition(text) for text in said], seed),
-        "leaked": intervals.share(
-            [leaks(one.sampled, speaker_of(one.prompt), rules.markers) for one in exchanges]
-        ),
-        "unbalanced": intervals.share([is_unbalanced(text) for text in said]),
-        "language_drift": intervals.share([verdict for verdict in drift if verdict is not None]),
-        "ended": intervals.share(ended),
+        "length_ratio": intervals.ratio(intervals.Sample(words, theirs, conversations), seed),
+        "reply_words": intervals.mean(words, conversations, seed),
+        "repetition": intervals.mean([repetition(text) for text in said], conversations, seed),
+        "leaked": intervals.share(leaked, conversations),
+        "unbalanced": intervals.share([is_unbalanced(text) for text in said], conversations),
+        "language_drift": intervals.share([verdict for verdict, _ in known], [place for _, place in known]),
+        "ended": intervals.share(ended, conversations),
     }
 
 
@@ -82,10 +93,11 @@ def likelihood_figures(model: Model, held: HeldOut, seed: int) -> dict[str, Esti
     """
     own, trained = model.nll(held.pairs), model.nll(held.trained) if held.trained else None
     other = model.nll(_with_other_prompts(held.pairs, seed)) if len(held.pairs) > 1 else None
-    ours = _sums(own)
     return {
-        "eval_nll": intervals.ratio(*ours, seed),
-        "train_minus_eval": None if trained is None else intervals.difference(_sums(trained), ours, seed),
+        "eval_nll": intervals.ratio(_sample(own), seed),
+        "train_minus_eval": None
+        if trained is None
+        else intervals.difference(_sample(trained), _sample(own), seed),
         "attentiveness": None if other is None else _paired(own, other, seed),
         "persona_adherence_plain": _adherence(model, held.pairs, "plain", seed),
         "persona_adherence_wpp": _adherence(model, held.pairs, "wpp", seed),
@@ -101,24 +113,27 @@ def cycle(count: int, seed: int) -> list[int]:
     return order
 
 
-def _sums(evaluation: Evaluation) -> tuple[list[float], list[float]]:
+def _sample(evaluation: Evaluation) -> intervals.Sample:
     """Return NLL and tokens of each example."""
     tokens = [float(n) for n in evaluation.example_tokens]
-    return [nll * n for nll, n in zip(evaluation.example_nll, tokens, strict=True)], tokens
+    sums = [nll * n for nll, n in zip(evaluation.example_nll, tokens, strict=True)]
+    return intervals.Sample(sums, tokens, evaluation.example_conversations)
 
 
 def _paired(own: Evaluation, other: Evaluation, seed: int) -> Estimate | None:
     """Return by how much more a reply costs with the other prompt, over the examples scored alike."""
-    (mine, tokens), (theirs, same) = _sums(own), _sums(other)
-    kept = [i for i in range(len(tokens)) if tokens[i] == same[i]]
-    return intervals.ratio([theirs[i] - mine[i] for i in kept], [tokens[i] for i in kept], seed)
+    mine, theirs = _sample(own), _sample(other)
+    kept = [i for i, tokens in enumerate(mine.below) if tokens == theirs.below[i]]
+    more = [theirs.above[i] - mine.above[i] for i in kept]
+    alike = intervals.Sample(more, [mine.below[i] for i in kept], [mine.conversations[i] for i in kept])
+    return intervals.ratio(alike, seed)
 
 
 def _with_other_prompts(pairs: Sequence[Pair], seed: int) -> list[Pair]:
     """Give each reply another example's prompt; its beginning goes where both together were too long."""
     longest = max(len(pair.prompt) + len(pair.reply) for pair in pairs)
     return [
-        Pair(pair.id, pairs[i].prompt[-max(1, longest - len(pair.reply)) :], pair.reply)
+        replace(pair, prompt=pairs[i].prompt[-max(1, longest - len(pair.reply)) :])
         for pair, i in zip(pairs, cycle(len(pairs), seed), strict=True)
     ]
 
@@ -140,8 +155,7 @@ def _adherence(model: Model, pairs: Sequence[Pair], style: Style, seed: int) -> 
     def rewritten(choose: Callable[[Persona], Persona]) -> list[Pair]:
         texts = [with_persona(prompt, place, choose(place.persona), style) for _, prompt, place in found]
         return [
-            Pair(pair.id, model.encode(text), pair.reply)
-            for (pair, _, _), text in zip(found, texts, strict=True)
+            replace(pair, prompt=model.encode(text)) for (pair, _, _), text in zip(found, texts, strict=True)
         ]
 
     own = model.nll(rewritten(lambda persona: persona))

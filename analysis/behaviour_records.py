@@ -13,7 +13,7 @@ from train_fn.typed import from_plain, load_json
 from train_fn.working_copy import send_file
 
 FILE_NAME = "behaviour.json"
-VERSION = 1
+VERSION = 2
 """Counts up when the same settings give other figures; what older versions measured is measured again."""
 BASE, FINAL = "base", "final"
 FIGURES = (

@@ -28,6 +28,8 @@ class Pair:
     """Token ids, with the BOS token where the tokenizer writes one."""
     reply: NDArray[np.int32]
     """Token ids, the end token last."""
+    conversation: int
+    """A number for the conversation that it is of, among those on its side of the split."""
 
 
 @dataclass(frozen=True)
@@ -70,5 +72,8 @@ def read_held_out(search: SearchRecord, storage: Path, seed: int = 0) -> HeldOut
 
 
 def _pairs(split: Split, indices: Iterable[int]) -> tuple[Pair, ...]:
-    ids, borders = split.ids, split.prompt_lengths
-    return tuple(Pair(ids[i], split.tokens(i)[: borders[i]], split.tokens(i)[borders[i] :]) for i in indices)
+    ids, borders, conversations = split.ids, split.prompt_lengths, split.conversations
+    return tuple(
+        Pair(ids[i], split.tokens(i)[: borders[i]], split.tokens(i)[borders[i] :], int(conversations[i]))
+        for i in indices
+    )

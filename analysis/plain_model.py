@@ -159,13 +159,15 @@ def response_nll(plain: PlainModel, pairs: Sequence[Pair], max_tokens: int = 409
         owners = scored.nonzero()[:, 0].numpy()
         sums[batch] = np.bincount(owners, _token_nll(plain, ids, is_there, scored), minlength=len(batch))
     tokens = np.array([len(row) - border for row, border in zip(rows, borders, strict=True)], np.int64)
-    mean, stderr = ratio_estimate(sums, tokens)
+    conversations = tuple(pair.conversation for pair in pairs)
+    mean, stderr = ratio_estimate(sums, tokens, conversations)
     return Evaluation(
         nll=mean,
         stderr=stderr,
         example_nll=tuple((sums / np.maximum(tokens, 1)).tolist()),
         example_tokens=tuple(tokens.tolist()),
         seconds=time.perf_counter() - began,
+        example_conversations=conversations,
     )
 
 

@@ -64,7 +64,7 @@ def per_token(judged: Evaluation, tokens: Sequence[int]) -> Evaluation:
     own = np.array(judged.example_tokens, np.int64)
     sums = np.array(judged.example_nll, np.float64) * own
     sizes = np.array(tokens, np.int64)
-    mean, stderr = ratio_estimate(sums, sizes)
+    mean, stderr = ratio_estimate(sums, sizes, judged.example_conversations)
     return dataclasses.replace(
         judged,
         nll=mean,
@@ -84,6 +84,6 @@ def translated(pairs: Sequence[Pair], ours: Any, theirs: Any) -> list[Pair]:
         texts.append((prompt, whole.removeprefix(prompt)))
     end = theirs.eos_token_id
     return [
-        Pair(pair.id, np.array(prompt, np.int32), np.array([*reply, end], np.int32))
+        dataclasses.replace(pair, prompt=np.array(prompt, np.int32), reply=np.array([*reply, end], np.int32))
         for pair, (prompt, reply) in zip(pairs, encode_pairs(texts, theirs), strict=True)
     ]

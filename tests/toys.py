@@ -28,6 +28,10 @@ class ToyExamples:
         return np.array([len(row) for row in self.rows], np.int32)
 
     @property
+    def conversations(self) -> np.ndarray:
+        return np.arange(len(self), dtype=np.int32)
+
+    @property
     def ids(self) -> list[str]:
         return [f"toy:{i}" for i in range(len(self.rows))]
 

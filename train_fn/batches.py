@@ -32,6 +32,10 @@ class Examples(Protocol):
     def sources(self) -> NDArray[np.int16]:
         """Index of the source in `data.sources`, shape [n]."""
 
+    @property
+    def conversations(self) -> NDArray[np.int32]:
+        """A number for the conversation of each example, shape [n]."""
+
     def tokens(self, i: int) -> NDArray[np.int32]:
         """Return the tokens of example `i`, shape [lengths[i]]."""
 

@@ -240,4 +240,5 @@ def _mean_evaluation(runs: Sequence[Evaluation]) -> Evaluation:
         example_nll=tuple(map(statistics.fmean, zip(*(run.example_nll for run in runs), strict=True))),
         example_tokens=runs[0].example_tokens,
         seconds=sum(run.seconds for run in runs),
+        example_conversations=runs[0].example_conversations,
     )

@@ -61,13 +61,15 @@ def evaluate(
         distributed.all_reduce(sums)
     tokens = (examples.lengths - np.maximum(examples.prompt_lengths, 1)).astype(np.int64)
     nll_sums = sums.cpu().numpy()
-    mean, stderr = ratio_estimate(nll_sums, tokens)
+    conversations = tuple(examples.conversations.tolist())
+    mean, stderr = ratio_estimate(nll_sums, tokens, conversations)
     return Evaluation(
         nll=mean,
         stderr=stderr,
         example_nll=tuple((nll_sums / np.maximum(tokens, 1)).tolist()),
         example_tokens=tuple(tokens.tolist()),
         seconds=time.perf_counter() - began,
+        example_conversations=conversations,
     )
 
 

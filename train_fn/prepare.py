@@ -28,8 +28,8 @@ from train_fn.prepared import Prepared, open_prepared
 from train_fn.split import Sides, split
 from train_fn.tokenizer import Tokenised, tokenise
 
-_VERSION = "8"
-"""Counts up when the same settings give other examples."""
+_VERSION = "9"
+"""Counts up when the same settings give other examples, or more is kept of them."""
 _BATCH = 4096
 
 
@@ -201,10 +201,12 @@ def _write_split(examples: Sequence[Example], tokens: Sequence[Tokenised], file:
     lengths = np.fromiter((len(t.ids) for t in tokens), np.int64, len(tokens))
     values = np.fromiter((token for t in tokens for token in t.ids), np.int32, int(lengths.sum()))
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(e.group for e in examples))}
     columns = {
         "ids": pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(values)),
         "prompt_length": pa.array([t.prompt_length for t in tokens], pa.int32()),
         "source": pa.array([e.source for e in examples], pa.int16()),
+        "conversation": pa.array([numbers[e.group] for e in examples], pa.int32()),
         "id": pa.array([e.id for e in examples], pa.string()),
     }
     batch = pa.record_batch(list(columns.values()), names=list(columns))

@@ -52,6 +52,11 @@ class Split:
         return self._column("source").astype(np.int16)
 
     @cached_property
+    def conversations(self) -> npt.NDArray[np.int32]:
+        """A number for the conversation of each example; int32 [n]."""
+        return self._column("conversation").astype(np.int32)
+
+    @cached_property
     def ids(self) -> Sequence[str]:
         """Where each example stood, such as `train.jsonl:12#3`."""
         return self._table["id"].to_pylist()  # type: ignore[no-any-return]

@@ -34,10 +34,12 @@ class Evaluation:
     nll: float
     """Sum of token NLL over all answer tokens, divided by their number; nats."""
     stderr: float
-    """Standard error of `nll` over examples (ratio estimator)."""
+    """Standard error of `nll` over conversations (ratio estimator)."""
     example_nll: tuple[float, ...]
     example_tokens: tuple[int, ...]
     seconds: float
+    example_conversations: tuple[int, ...] = ()
+    """A number for the conversation of each example. Ledgers from before lack it: each counts as its own."""
 
 
 @dataclass(frozen=True)

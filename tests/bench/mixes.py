@@ -48,6 +48,10 @@ class Picked:
     def sources(self) -> NDArray[np.int16]:
         return self.examples.sources[self.numbers]
 
+    @cached_property
+    def conversations(self) -> NDArray[np.int32]:
+        return self.examples.conversations[self.numbers]
+
     def tokens(self, i: int) -> NDArray[np.int32]:
         return self.examples.tokens(int(self.numbers[i]))
 

@@ -30,6 +30,7 @@ def bundled_pairs(tokenizer: Any, count: int = 24) -> tuple[Pair, ...]:
             example.id,
             np.array(one.ids[: one.prompt_length], np.int32),
             np.array(one.ids[one.prompt_length :], np.int32),
+            number,
         )
-        for example, one in zip(some, found, strict=True)
+        for number, (example, one) in enumerate(zip(some, found, strict=True))
     )

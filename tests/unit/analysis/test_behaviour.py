@@ -201,7 +201,7 @@ def test_what_is_kept_is_read_back_and_a_damaged_file_is_refused(own: Path) -> N
     plain = json.loads(file.read_text())
     file.write_text(json.dumps({**plain, "version": 0}))
     assert read_listened(folder) is None
-    for text in ('{"version": 1}', "{", json.dumps({**plain, "models": [{}]})):
+    for text in ('{"version": 2}', "{", json.dumps({**plain, "models": [{}]})):
         file.write_text(text)
         with pytest.raises(InputError, match=r"behaviour.json cannot be read .*; remove it"):
             read_listened(folder)

@@ -35,7 +35,7 @@ def text(tokens: np.ndarray) -> str:
 
 
 def pair(name: str, prompt: str, reply: str) -> Pair:
-    return Pair(name, ids(prompt), np.append(ids(reply), 0).astype(np.int32))
+    return Pair(name, ids(prompt), np.append(ids(reply), 0).astype(np.int32), ord(name[0]))
 
 
 def made_up(nll: dict[str, float], penalty: float) -> Model:
@@ -43,7 +43,8 @@ def made_up(nll: dict[str, float], penalty: float) -> Model:
 
     def judge(pairs: Sequence[Pair]) -> Evaluation:
         values = tuple(nll[one.id] + penalty * (one.id not in text(one.prompt)) for one in pairs)
-        return Evaluation(0.0, 0.0, values, tuple(len(one.reply) for one in pairs), 0.0)
+        tokens, of = tuple(len(one.reply) for one in pairs), tuple(one.conversation for one in pairs)
+        return Evaluation(0.0, 0.0, values, tokens, 0.0, of)
 
     def answer(prompts: Sequence[np.ndarray], sampled: bool) -> list[Reply]:
         return [Reply(f"{'maybe' if sampled else 'surely'} {text(one)}", sampled) for one in prompts]
@@ -58,7 +59,7 @@ def test_texts_have_the_figures_that_can_be_counted() -> None:
         Exchange("3", "You: hi\nAria:", "one two", GERMAN, ""),
         Exchange("4", "You: hi\nAria:", "one two", "", ""),
     ]
-    figures = speech_figures(exchanges, [True, True, True, False], RULES, 0)
+    figures = speech_figures(exchanges, [True, True, True, False], range(4), RULES, 0)
     values = {name: (one.value, one.n) for name, one in figures.items() if one is not None}
     words = 8 + 4 + len(GERMAN.split())
     assert values == {
@@ -70,7 +71,7 @@ def test_texts_have_the_figures_that_can_be_counted() -> None:
         "language_drift": (1.0, 1),
         "ended": (0.75, 4),
     }
-    assert speech_figures(exchanges[:1], [True], RULES, 0)["language_drift"] is None
+    assert speech_figures(exchanges[:1], [True], [0], RULES, 0)["language_drift"] is None
 
 
 def test_attentiveness_is_what_another_prompt_costs() -> None:

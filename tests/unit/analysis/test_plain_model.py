@@ -34,7 +34,7 @@ def pairs(plain: PlainModel) -> tuple[Pair, ...]:
 
 
 def test_the_nll_is_that_of_the_evaluation_of_the_search(plain: PlainModel, pairs: tuple[Pair, ...]) -> None:
-    bare = Pair("bare", np.zeros(0, np.int32), pairs[0].reply)
+    bare = replace(pairs[0], id="bare", prompt=np.zeros(0, np.int32), conversation=len(pairs))
     mine = [*pairs, bare]
     rows = tuple(np.concatenate([pair.prompt, pair.reply]) for pair in mine)
     borders = np.array([len(pair.prompt) for pair in mine], np.int32)
@@ -53,8 +53,8 @@ def test_what_exceeds_the_context_is_cut_from_the_beginning_of_a_prompt(
     plain: PlainModel, pairs: tuple[Pair, ...]
 ) -> None:
     prompt = np.tile(pairs[0].prompt, 1 + plain.context // len(pairs[0].prompt))
-    long = Pair("long", prompt, pairs[0].reply)
-    cut = Pair("cut", prompt[-(plain.context - len(long.reply)) :], long.reply)
+    long = replace(pairs[0], id="long", prompt=prompt)
+    cut = replace(long, id="cut", prompt=prompt[-(plain.context - len(long.reply)) :])
     assert response_nll(plain, [long]).nll == response_nll(plain, [cut]).nll
     assert answer(plain, [prompt], QUICK, True) == answer(
         plain, [prompt[-(plain.context - 8) :]], QUICK, True

@@ -36,7 +36,7 @@ def test_another_tokenizer_reads_the_same_texts(tmp_path: Path) -> None:
     other = AutoTokenizer.from_pretrained(tmp_path)
     prompt, reply = "<START>\nYou: How are you?\nBot:", " I am fine, thanks."
     ids = [np.array(bundled(text).input_ids, np.int32) for text in (prompt, reply)]
-    pair = Pair("a", ids[0], np.append(ids[1], bundled.eos_token_id))
+    pair = Pair("a", ids[0], np.append(ids[1], bundled.eos_token_id), 0)
     (read,) = translated([pair], bundled, other)
     assert other.decode(read.prompt) == prompt
     assert other.decode(read.reply[:-1]) == reply
@@ -50,7 +50,7 @@ def test_a_reply_begins_as_in_the_whole_text_where_a_tokenizer_puts_a_space_befo
     bundled, spaced = AutoTokenizer.from_pretrained(bundled_folder()), tokenizer_like_llama("always")
     prompt, reply = "You: Hello\nBot:", "Hi"
     ids = [np.array(bundled(text).input_ids, np.int32) for text in (prompt, reply)]
-    (read,) = translated([Pair("a", ids[0], ids[1])], bundled, spaced)
+    (read,) = translated([Pair("a", ids[0], ids[1], 0)], bundled, spaced)
     whole = spaced(prompt + reply, add_special_tokens=False).input_ids
     assert [*read.prompt, *read.reply[:-1]] == whole
 
@@ -61,7 +61,7 @@ def test_a_reply_keeps_the_space_that_a_decoder_takes_from_a_text_of_its_own() -
     ours.backend_tokenizer.decoder = decoders.Sequence(strip)
     whole = ours("Bot: Hello", add_special_tokens=False).input_ids
     prompt = ours("Bot:", add_special_tokens=False).input_ids
-    pair = Pair("a", np.array(prompt, np.int32), np.array(whole[len(prompt) :], np.int32))
+    pair = Pair("a", np.array(prompt, np.int32), np.array(whole[len(prompt) :], np.int32), 0)
     (read,) = translated([pair], ours, theirs)
     assert theirs.decode([*read.prompt, *read.reply[:-1]]).strip() == "Bot: Hello"
 

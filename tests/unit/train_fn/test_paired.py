@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import given
@@ -24,3 +25,13 @@ def test_the_paired_difference_is_the_ratio_estimator(rows: list[tuple[int, floa
     assert math.isclose(error, expected, rel_tol=1e-6, abs_tol=1e-12)
     assert math.isclose(found, -back, abs_tol=1e-12)
     assert paired_difference(a, a) == (0.0, 0.0)
+
+
+def test_the_replies_of_a_conversation_count_together() -> None:
+    """Two replies that say the same are one: by hand sqrt(3 / 2 * (0.01 + 0.01)) / 3 with 3 units."""
+    nlls, tokens = (2.1, 2.1, 1.9, 1.9, 2.0, 2.0), (4,) * 6
+    a = Evaluation(0.0, 0.0, nlls, tokens, 0.0, (0, 0, 1, 1, 2, 2))
+    b = Evaluation(0.0, 0.0, (2.0,) * 6, tokens, 0.0, (0, 0, 1, 1, 2, 2))
+    error = paired_difference(a, b)[1]
+    assert math.isclose(error, math.sqrt(3 / 2 * 2 * 0.1**2) / 3)
+    assert error > paired_difference(replace(a, example_conversations=()), b)[1]

@@ -216,6 +216,30 @@ def test_one_greeting_for_all_dialogues_leaves_a_fair_share_held_out(tmp_path, t
     assert 20 < report.eval < 60, "a fifth of 200"
 
 
+def test_examples_know_which_conversation_they_are_of(tmp_path, tokenizer):
+    """Of a row each reply, and of rows that are moments of one dialogue each row."""
+    texts = [" ".join(random.Random(n).choices(WORDS, k=10)) for n in range(4)]
+    names = ["You", "Aria", "You", "Aria"]
+    lines = [f"{name}: {text}" for name, text in zip(names, texts, strict=True)]
+    moments = [
+        {
+            "prompt": "\n".join(["Aria's Persona: kind", "<START>", *lines[:n], "Aria:"]),
+            "generation": texts[n],
+        }
+        for n in (1, 3)
+    ]
+    files = [written(tmp_path / "a.jsonl", rows(20)), written(tmp_path / "b.jsonl", moments)]
+    prepared = prepare(config(*files), lambda: tokenizer, "t", tmp_path / "c")
+    for side in (prepared.train, prepared.eval):
+        names = {"b" if place.startswith("b") else place.partition("#")[0] for place in side.ids}
+        pairs = {
+            ("b" if place.startswith("b") else place.partition("#")[0], int(number))
+            for place, number in zip(side.ids, side.conversations, strict=True)
+        }
+        assert len(pairs) == len(names) == len({number for _, number in pairs})
+    assert sum(place.startswith("b") for side in (prepared.train, prepared.eval) for place in side.ids) == 2
+
+
 @pytest.mark.parametrize("count", [0, 1])
 def test_too_little_data_is_an_input_error(tmp_path, tokenizer, count):
     file = written(tmp_path / "a.jsonl", rows(count))

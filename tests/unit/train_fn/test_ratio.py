@@ -21,3 +21,29 @@ def test_ratio_estimate_has_the_spread_that_repeated_samples_have() -> None:
         found.append(ratio_estimate(sizes * rng.normal(3, 0.5, 200), sizes))
     ratios, stderrs = np.array(found).T
     assert np.mean(stderrs) == pytest.approx(np.std(ratios), rel=0.1)
+
+
+def test_replies_of_a_conversation_are_alike_and_the_error_knows_it() -> None:
+    """500 times 60 conversations of 1 to 9 replies, with what they have in common."""
+    rng = np.random.default_rng(1)
+    found, independent = [], []
+    for _ in range(500):
+        replies = rng.integers(1, 10, 60)
+        conversations = np.repeat(np.arange(60), replies)
+        sizes = rng.integers(1, 20, len(conversations))
+        sums = sizes * (3 + rng.normal(0, 0.5, 60)[conversations] + rng.normal(0, 0.5, len(sizes)))
+        found.append(ratio_estimate(sums, sizes, conversations.tolist()))
+        independent.append(ratio_estimate(sums, sizes)[1])
+    ratios, stderrs = np.array(found).T
+    assert np.mean(stderrs) == pytest.approx(np.std(ratios), rel=0.1)
+    assert np.mean(independent) < 0.75 * np.std(ratios)
+
+
+def test_few_conversations_are_never_surer_than_their_examples() -> None:
+    """Of one conversation the rest is 0, and so it is of two that balance each other."""
+    sums, sizes = np.array([1.0, 3.0, 2.0, 2.0]), np.full(4, 2)
+    alone = ratio_estimate(sums, sizes)
+    assert alone[1] > 0
+    assert ratio_estimate(sums, sizes, [5, 5, 5, 5]) == alone
+    assert ratio_estimate(sums, sizes, [0, 0, 1, 1]) == alone
+    assert ratio_estimate(sums, sizes, [3, 1, 2, 0]) == alone, "numbers are names"
