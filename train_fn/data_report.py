@@ -45,6 +45,8 @@ class DataReport:
     """Kept examples whose prompt holds fewer turns than came before, by `data.max_context_turns`."""
     highest_token: int = 0
     """Highest token id on either side."""
+    eval_conversations: int = 0
+    """That the held-out replies are of: standard errors count these. Reports from before lack it."""
 
     def __post_init__(self) -> None:
         accounted = self.train + self.eval + sum(self.dropped.values())
@@ -129,7 +131,8 @@ def report_lines(report: DataReport, examples_per_reason: int = 3) -> list[str]:
             lines.append(f"    {one.id}: {one.text!r}")
     lines.append(f"{'kept for training':<{width}}{report.train:>10,}  {report.train_tokens:,} tokens")
     held = f"{report.eval_tokens:,} tokens, {report.eval_answer_tokens:,} of them in answers"
-    lines.append(f"{'held out':<{width}}{report.eval:>10,}  {held}")
+    of = f", from {report.eval_conversations:,} conversations" if report.eval_conversations else ""
+    lines.append(f"{'held out':<{width}}{report.eval:>10,}  {held}{of}")
     if report.shortened:
         lines.append(
             f"{report.shortened:,} of the kept prompts hold only the last turns (data.max_context_turns)"

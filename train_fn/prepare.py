@@ -121,6 +121,7 @@ def _write(config: DataConfig, tokenizer: Any, folder: Path) -> None:
         conversations=cleaned.conversations,
         shortened=sum(kept[i].is_shortened for i in [*train, *sides.eval]),
         highest_token=highest,
+        eval_conversations=len({kept[i].group for i in sides.eval}),
     )
     write_report(report, folder / "report.json")
 

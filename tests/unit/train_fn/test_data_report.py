@@ -14,7 +14,7 @@ def report(**changes):
         "read": 40, "train": 8, "eval": 2, "dropped": drops.counts,
         "shown": {reason: tuple(some) for reason, some in drops.shown.items()},
         "train_tokens": 80, "eval_tokens": 20, "eval_answer_tokens": 9, "sources": ("a.jsonl",),
-        "conversations": 40, "shortened": 7, **changes,
+        "conversations": 40, "shortened": 7, "eval_conversations": 2, **changes,
     }  # fmt: skip
     return DataReport(**fields)
 
@@ -38,7 +38,16 @@ def test_examples_are_few_and_short():
 
 def test_the_lines_hold_every_figure():
     text = "\n".join(report_lines(report(), 2))
-    for word in ("40", "30", "over-length", "8", "80 tokens", "7 of the kept prompts", "a.jsonl:1#0"):
+    for word in (
+        "40",
+        "30",
+        "over-length",
+        "8",
+        "80 tokens",
+        "7 of the kept prompts",
+        "a.jsonl:1#0",
+        "from 2 conv",
+    ):
         assert word in text
     assert "a.jsonl:2#0" not in text
     assert not any("\n" in line for line in report_lines(report()))

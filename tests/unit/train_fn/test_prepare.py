@@ -237,6 +237,7 @@ def test_examples_know_which_conversation_they_are_of(tmp_path, tokenizer):
             for place, number in zip(side.ids, side.conversations, strict=True)
         }
         assert len(pairs) == len(names) == len({number for _, number in pairs})
+    assert prepared.report.eval_conversations == len(set(prepared.eval.conversations.tolist()))
     assert sum(place.startswith("b") for side in (prepared.train, prepared.eval) for place in side.ids) == 2
 
 
