@@ -7,17 +7,22 @@ would have them, so a trial is judged often and each time mildly; at each rung i
 behind it, where more have arrived since; trials are compared in pairs, on the same held-out examples, so the
 noise of a comparison is known; and a trial that is behind by no more than that noise, also behind the best of
 the rung, stays, within a budget of such extra survivors. A good sampler proposes many that are as good as the
-best, and without the band all but 1 in eta of them would end at every rung, by luck.
+best, and without the band all but 1 in eta of them would end at every rung, by luck. A trial that is lost
+later measures nobody: at the edge of what a model can take, a learning rate is ahead until it diverges.
 """
 
 import math
 from bisect import insort
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from spaces.experiment import HalvingConfig
 from train_fn.paired import paired_difference
-from train_fn.report import Evaluation
+from train_fn.report import Evaluation, Status
+
+LOST: Final[tuple[Status, ...]] = ("diverged", "overflowing", "failed")
+"""How a trial ends that never could have been the best."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class Decision:
     """Mean per-token difference to the trial at the cutoff on the same examples."""
     standard_error: float | None
     peers: int
-    """Trials that had arrived at this rung, this one included."""
+    """Trials that had arrived at this rung and were not lost since, this one included."""
     keep: bool
     reason: str
     judged_rung: int | None = None
@@ -52,7 +57,9 @@ class _Rung:
     arrivals: dict[int, Evaluation] = field(default_factory=dict)
     order: list[tuple[float, int, int]] = field(default_factory=list)
     """NLL, place of arrival and trial of each, best first."""
-    extra: int = 0
+    extra: set[int] = field(default_factory=set)
+    places: int = 0
+    """Of all who ever arrived."""
 
 
 def rung_tokens(config: HalvingConfig, max_tokens: int) -> tuple[int, ...]:
@@ -118,10 +125,24 @@ class Halving:
         """Return whether the trial was told to stop at some rung."""
         return trial in self._stopped
 
-    def restore(self, decisions: Iterable[tuple[Decision, Evaluation]]) -> None:
-        """Take up past decisions in their order: the state is then the same as after making them live."""
+    def restore(self, decisions: Iterable[tuple[Decision, Evaluation]], lost: Iterable[int] = ()) -> None:
+        """Take up past decisions in their order: the state is then the same as after making them live.
+
+        Args:
+            decisions: Each with the evaluation it judged.
+            lost: The trials that are lost by now; when they were makes no difference.
+        """
         for decision, evaluation in decisions:
             self._record(decision, evaluation)
+        for trial in lost:
+            self.forget(trial)
+
+    def forget(self, trial: int) -> None:
+        """Take a trial that is lost out of the rungs that it had reached, so that it is no bar for others."""
+        for rung in self._arrived.values():
+            if rung.arrivals.pop(trial, None) is not None:
+                rung.order = [one for one in rung.order if one[2] != trial]
+                rung.extra.discard(trial)
 
     def _record(self, decision: Decision, evaluation: Evaluation) -> None:
         if decision.judged_rung is not None:  # it should not have come this far: here it measures nobody
@@ -129,9 +150,11 @@ class Halving:
             return
         rung = self._arrived.setdefault((decision.bracket, decision.rung), _Rung())
         if decision.trial not in rung.arrivals:
-            insort(rung.order, (evaluation.nll, len(rung.order), decision.trial))
+            insort(rung.order, (evaluation.nll, rung.places, decision.trial))
+            rung.places += 1
         rung.arrivals[decision.trial] = evaluation
-        rung.extra += decision.keep and decision.cutoff is not None and decision.value > decision.cutoff
+        if decision.keep and decision.cutoff is not None and decision.value > decision.cutoff:
+            rung.extra.add(decision.trial)
         if not decision.keep:
             self._stopped.add(decision.trial)
 
@@ -223,7 +246,7 @@ class Halving:
                 return False, f"{behind}, but {told}"
             behind += f", and the best {best.nll:.4f} by {difference:.4f}, within its noise ({band:.4f})"
         peers, budget = len(at.arrivals) + 1, self.config.extra_survivors
-        if at.extra + 1 > math.ceil(budget * peers):
+        if len(at.extra) + 1 > math.ceil(budget * peers):
             most = f"of {peers} arrivals at most {budget:.0%} may stay for that"
-            return False, f"{behind}; but {most} and {at.extra} did"
+            return False, f"{behind}; but {most} and {len(at.extra)} did"
         return True, behind

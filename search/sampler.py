@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.even import even_point
 from search.steps import out_of_steps, space_in_steps, trial_in_steps
-from search.told import tell_gp, tell_tpe
+from search.told import tell_gp, tell_tpe, tellable
 from spaces.experiment import SamplerConfig
 from train_fn.errors import InputError
 
@@ -22,7 +22,6 @@ GOOD_SHARE, MOST_GOOD = 0.2, 25
 MODEL_ALONE = 40
 """After so many trials every second one comes from the even points again: where early rungs mislead, a model
 of them looks in the wrong place for ever. BOHB (arXiv:1807.01774) draws a third at random."""
-_TOLD = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 
 
 def make_sampler(config: SamplerConfig, space: Mapping[str, BaseDistribution], number: int) -> BaseSampler:
@@ -92,8 +91,8 @@ class _Told(BaseSampler):
     ) -> dict[str, Any]:
         """Return the values of a trial."""
         if trial.number < MODEL_ALONE or trial.number % 2 == 0:
-            others = study.get_trials(deepcopy=False, states=_TOLD)
-            told = self._tell([one for one in others if one.number != trial.number])
+            others = [one for one in study.get_trials(deepcopy=False) if one.number != trial.number]
+            told = self._tell([one for one in others if tellable(one)])
             known = sum(one.state != TrialState.RUNNING for one in told)
             if known >= self._config.startup_trials:
                 return self._propose(study, trial, told)

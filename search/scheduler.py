@@ -48,7 +48,7 @@ class TokenHalving(FIFOScheduler):  # type: ignore[misc]
         if not isinstance(report, Report) or trial.config["confirms"] is not None:
             return str(TrialScheduler.CONTINUE)
         number = int(trial.config["trial"])
-        verdict = self._peers.judge(report)
+        verdict = self._peers.judge(report, trial.config["params"])
         if verdict is not None:
             self._on_stalled(verdict)
             return str(TrialScheduler.STOP)

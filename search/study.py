@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from search.halving import rung_tokens
 from search.journal import open_journal, writing
 from search.sampler import make_sampler
+from search.told import CONFIRMS, RETRIED
 from spaces.experiment import Experiment, ParamValue
 from spaces.space import check_space
 from train_fn.errors import InputError
@@ -31,8 +32,7 @@ from train_fn.report import Outcome
 JOURNAL = "study.journal"
 MAX_ATTEMPTS = 2
 """A failed trial is tried again with the same values until it has had so many attempts."""
-_SPACE, _ATTEMPT, _RETRIED, _CONFIRMS, _SEED = "space", "attempt", "retried", "confirms", "seed"
-_RETRIES = "retries"
+_SPACE, _ATTEMPT, _RETRIES, _SEED = "space", "attempt", "retries", "seed"
 
 
 class Study:
@@ -104,7 +104,7 @@ class Study:
             state=TrialState.RUNNING,
             params=again.params,
             distributions=again.distributions,
-            user_attrs={_CONFIRMS: confirms, _SEED: seed},
+            user_attrs={CONFIRMS: confirms, _SEED: seed},
         )
         self._study.add_trial(frozen)  # at once, values and all: nothing to finish after a crash
         added = self._trials()[-1]
@@ -113,11 +113,11 @@ class Study:
     def repeat_of(self, number: int) -> tuple[int, int] | None:
         """Return which trial a trial runs again, and its seed; None for a trial of its own."""
         attrs = self._trial(number).user_attrs
-        return (attrs[_CONFIRMS], attrs[_SEED]) if _CONFIRMS in attrs else None
+        return (attrs[CONFIRMS], attrs[_SEED]) if CONFIRMS in attrs else None
 
     def is_repeated(self, confirms: int, seed: int) -> bool:
         """Tell whether such a run is under way or over, or has failed `MAX_ATTEMPTS` times."""
-        attrs = {_CONFIRMS: confirms, _SEED: seed}
+        attrs = {CONFIRMS: confirms, _SEED: seed}
         states = [t.state for t in self._trials() if attrs.items() <= t.user_attrs.items()]
         return any(state != TrialState.FAIL for state in states) or len(states) >= MAX_ATTEMPTS
 
@@ -192,9 +192,9 @@ class Study:
 
     def _tell_failed(self, trial: Trial, frozen: FrozenTrial, final: bool) -> None:
         attempt = frozen.user_attrs.get(_ATTEMPT, 1)
-        again = not final and attempt < MAX_ATTEMPTS and _CONFIRMS not in frozen.user_attrs
+        again = not final and attempt < MAX_ATTEMPTS and CONFIRMS not in frozen.user_attrs
         if again and _uses_budget(frozen):  # a crash may have come after this and before FAIL
-            trial.set_user_attr(_RETRIED, True)
+            trial.set_user_attr(RETRIED, True)
             self._used -= 1  # its second attempt uses the budget in its place
         self._study.tell(trial, state=TrialState.FAIL)
         if again:
@@ -209,7 +209,7 @@ class Study:
         """Enqueue the second attempts of those failures that were told just before a crash."""
         again = {trial.user_attrs.get(_RETRIES) for trial in self._trials()}
         for failed in self._trials(TrialState.FAIL):
-            if failed.user_attrs.get(_RETRIED, False) and failed.number not in again:
+            if failed.user_attrs.get(RETRIED, False) and failed.number not in again:
                 self._retry(failed)
 
     def _finish_asking(self) -> None:
@@ -240,7 +240,7 @@ class Study:
 
 
 def _uses_budget(trial: FrozenTrial) -> bool:
-    return not trial.user_attrs.get(_RETRIED, False) and _CONFIRMS not in trial.user_attrs
+    return not trial.user_attrs.get(RETRIED, False) and CONFIRMS not in trial.user_attrs
 
 
 def _suggest(trial: Trial, path: str, distribution: BaseDistribution) -> ParamValue:

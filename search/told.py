@@ -14,6 +14,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 DOOMED = ("diverged", "overflowing")
 """The status of a trial that is told as worse than all others."""
+RETRIED, CONFIRMS = "retried", "confirms"
+"""What the study notes of a failed trial that is tried again, and of one that runs another one again."""
 MOST_TOLD_TPE, MOST_TOLD_GP = 1_000, 200
 """So many trials a sampler is told of at most: TPE's time grows with them, that of a Gaussian process with
 their cube."""
@@ -21,6 +23,17 @@ MIN_PAIRS, MOST_PAIRS = 8, 200
 """Trials at two rungs before a line is laid through them, and how many of the latest it is laid through."""
 STEEPEST = 3.0
 """The slope of that line at most: a few trials that lie close together give any."""
+
+
+def tellable(trial: FrozenTrial) -> bool:
+    """Return whether a trial says something of its values: it has begun, and did not fail by chance.
+
+    Who fails is tried again, and by its second failure its values are to blame. Left out, they would be
+    proposed for ever where the loss gets better towards what cannot run.
+    """
+    if trial.state == TrialState.FAIL:
+        return not trial.user_attrs.get(RETRIED, False) and CONFIRMS not in trial.user_attrs
+    return trial.state != TrialState.WAITING
 
 
 def tell_tpe(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
@@ -146,7 +159,7 @@ def _limit(ends: Sequence[float]) -> float:
 
 
 def _is_doomed(trial: FrozenTrial) -> bool:
-    return trial.user_attrs.get("status") in DOOMED
+    return trial.user_attrs.get("status") in DOOMED or trial.state == TrialState.FAIL
 
 
 def _changed(trial: FrozenTrial, state: TrialState, **fields: object) -> FrozenTrial:

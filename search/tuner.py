@@ -14,7 +14,7 @@ from search.code_version import CodeVersion
 from search.confirming import missing, wanted
 from search.events import Decided, Ended, Event, Reported, SearchEnded, SearchStarted
 from search.groups import GroupSettings
-from search.halving import Decision, Halving, rung_tokens
+from search.halving import LOST, Decision, Halving, rung_tokens
 from search.ledger import FILE_NAME, Ledger, read_events
 from search.recorder import Listener, Recorder, TuneRecorder, hear, tell
 from search.retention import Keeper, kept_weights
@@ -94,9 +94,16 @@ def search(
         )
     )
     halving = Halving(experiment.halving, experiment.base.run.max_tokens)
-    halving.restore(_decisions(past))
+    trials = recorder.state.trials
+    halving.restore(_decisions(past), [number for number, one in trials.items() if one.status in LOST])
     keeper = Keeper(recorder, inputs.folder / TRIALS, kept_weights(experiment))
-    callback = TuneRecorder(recorder, study, experiment.base, keeper.ended)
+
+    def over(number: int) -> None:
+        keeper.ended(number)
+        if trials[number].status in LOST:
+            halving.forget(number)
+
+    callback = TuneRecorder(recorder, study, experiment.base, over)
     callback.end_halved()
     keeper.sweep()
     searcher = StudySearcher(
@@ -230,11 +237,12 @@ def _reconcile(study: Study, state: SearchState, past: list[Event]) -> None:
 
 
 def _peers(experiment: Experiment, past: list[Event], state: SearchState) -> Peers:
-    """Return the trials' smoothed losses so far; runs that confirm a trial are none of its peers."""
+    """Return the trials' losses so far; runs that confirm a trial are none of its peers."""
     run = experiment.base.run
     peers = Peers(StallRule(enabled=experiment.base.doom.enabled), run.max_tokens, run.window_tokens)
     reports = (event.report for event in past if isinstance(event, Reported))
-    peers.restore(report for report in reports if state.trials[report.trial].confirms is None)
+    known = ((report, state.trials[report.trial]) for report in reports)
+    peers.restore((report, trial.params) for report, trial in known if trial.confirms is None)
     return peers
 
 

@@ -98,17 +98,25 @@ def stalled_at(runs: Mapping[str, Sequence[float]]) -> dict[str, float]:
             for k, loss in enumerate(part):
                 seen = (window - 1) * 100 + (k + 1) * 100 // len(part)
                 live[name].add(seen, loss, 1.0, 0.0, False)
-            if peers.judge(_report(number, window * 100, live[name])) is not None:
+            if peers.judge(window_report(number, window * 100, live[name], part), {}) is not None:
                 found[name] = window / WINDOWS
     return found
 
 
-def _report(trial: int, tokens: int, curve: Curve) -> Report:
-    one = curve.summary()
-    known = math.isfinite(one.ema_98)
-    points = (Point(tokens, one.ema_90, one.ema_90, one.ema_98),) if known else ()
+def window_report(trial: int, tokens: int, curve: Curve, part: Sequence[float]) -> Report:
+    """Return what the rule for stalled trials reads of a report, and nothing else.
+
+    Args:
+        trial: Its number.
+        tokens: Seen by it.
+        curve: Of the trial so far.
+        part: The losses of the window.
+    """
+    finite = [loss for loss in part if math.isfinite(loss)]
+    mean = statistics.fmean(finite) if finite else 0.0
+    points, one = (Point(tokens, mean, mean, mean),) if finite else (), curve.summary()
     rest = (1.0, 1.0, 0.0, 0, 0.0, 0, one.trend, 1.0, 1.0, 0.0, None)
-    return Report(trial, tokens, one.steps, 1, 0.0, points, *rest)
+    return Report(trial, tokens, one.steps, len(part), mean, points, *rest)
 
 
 def language_model() -> Counted:

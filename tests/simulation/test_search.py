@@ -16,7 +16,7 @@ from search.state import SearchState
 from search.study import Study
 from spaces.experiment import ConfirmConfig, Experiment, HalvingConfig
 from tests.simulation.simulator import RandomProposer, Simulated, confirm, known, simulate
-from tests.simulation.world import MAX_TOKENS, World, experiment
+from tests.simulation.world import MAX_TOKENS, TemptingWorld, World, experiment
 
 STATED_LOSS = 0.05
 """docs/quality.md states it: so many searches at most end over 1% above what they would without halving."""
@@ -58,6 +58,16 @@ def test_somebody_comes_to_the_end_whoever_is_ahead_where() -> None:
     for seed in range(300):
         search = random_search(12, seed, slots=4)
         assert search.count("finished") >= 1, seed
+
+
+def test_somebody_comes_to_the_end_where_those_who_are_ahead_diverge_later() -> None:
+    """With them as the bar at every rung they passed, nobody did in 21 of 100."""
+    plan = experiment(16)
+    for seed in range(100):
+        halving = Halving(plan.halving, MAX_TOKENS)
+        search = simulate(plan, TemptingWorld(seed), RandomProposer(plan, seed), halving)
+        assert search.count("finished") >= 1, seed
+        assert search.count("diverged") >= 1, seed
 
 
 def test_nearly_every_diverging_trial_is_called_diverged_early() -> None:

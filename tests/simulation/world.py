@@ -31,6 +31,8 @@ EVAL_EXAMPLES = 64
 START, FLOOR, DIVERGED = 4.0, 3.0, 8.0
 CLIFF = 1.2
 """Decades above the best learning rate at which training diverges."""
+EDGE = 0.3
+"""Decades above it at which training diverges late, in a tempting world."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,28 @@ class World:
         mean = sum(w * x for w, x in zip(tokens, nlls, strict=True)) / total
         spread = math.sqrt(sum((w * (x - mean)) ** 2 for w, x in zip(tokens, nlls, strict=True))) / total
         return Evaluation(mean, spread, nlls, tokens, 0.1)
+
+
+class TemptingWorld(World):
+    """Rates between `EDGE` and `CLIFF` learn the faster the higher they are, until they diverge."""
+
+    def diverges(self, params: dict[str, ParamValue]) -> bool:
+        """Return whether a trial ends up above its start."""
+        return self.distance(params) > EDGE
+
+    def nll(self, params: dict[str, ParamValue], tokens_seen: int) -> float:
+        """Return the expected NLL of a trial."""
+        distance = self.distance(params)
+        if distance > CLIFF:
+            return super().nll(params, tokens_seen)
+        floor = FLOOR + min(0.9, 0.12 * min(distance, 0.0) ** 2)
+        calm = floor + (START - floor) * math.exp(
+            -tokens_seen / (0.25 * MAX_TOKENS * 10 ** (-0.3 * distance))
+        )
+        turn = MAX_TOKENS * (0.65 - 0.45 * (distance - EDGE) / (CLIFF - EDGE))
+        if distance <= EDGE or tokens_seen <= turn:
+            return calm
+        return DIVERGED - (DIVERGED - calm) * math.exp(-(tokens_seen - turn) / 1_500)
 
 
 @cache

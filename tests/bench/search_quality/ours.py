@@ -9,16 +9,17 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 
-from search.halving import Decision, Halving
+from search.halving import LOST, Decision, Halving
 from search.stalled import Peers, StallRule
 from search.study import Study
 from spaces import exp4
 from spaces.experiment import BudgetConfig, Experiment, HalvingConfig, SamplerConfig
+from tests.bench.doom_rules import window_report
 from tests.bench.search_quality.race import WORST, MakeMethod, Params, Task
 from train_fn.config import RunConfig, TrainConfig
 from train_fn.curve import Curve
 from train_fn.doom import DoomConfig, judge
-from train_fn.report import Evaluation, Outcome, Point, Report, Status
+from train_fn.report import Evaluation, Outcome, Status
 
 UNIT_TOKENS = 1_000
 EXAMPLES = 16
@@ -136,7 +137,8 @@ class _Ours:
         last, most = unit == self._task.units, self._plan.base.run.max_tokens
         verdict = judge(live.curve, self._plan.base.doom, most)
         if verdict is None and self._settings.stalled:
-            verdict = self._peers.judge(_report(trial, tokens, live.curve))
+            told = [one for one in loss if one < WORST]
+            verdict = self._peers.judge(window_report(trial, tokens, live.curve, told), {})
         if verdict is not None:
             return self._end(trial, verdict.status, tokens)
         if not last and not any(tokens - UNIT_TOKENS < rung <= tokens for rung in self._halving.rungs):
@@ -166,12 +168,6 @@ class _Ours:
             status = "finished"
         outcome = Outcome(trial, status, "", tokens, 0, 0, nll, None, 0.0, 0.0, None)
         self._study.tell(outcome, evaluations)
+        if status in LOST:
+            self._halving.forget(trial)
         return False
-
-
-def _report(trial: int, tokens: int, curve: Curve) -> Report:
-    """Return what the rule for stalled trials reads of a report, and nothing else."""
-    one = curve.summary()
-    points = (Point(tokens, one.ema_90, one.ema_90, one.ema_98),) if math.isfinite(one.ema_98) else ()
-    rest = (1.0, 1.0, 0.0, 0, 0.0, 0, one.trend, 1.0, 1.0, 0.0, None)
-    return Report(trial, tokens, one.steps, 1, 0.0, points, *rest)

@@ -125,19 +125,56 @@ def test_one_may_stay_for_the_noise_where_few_have_arrived() -> None:
     assert "of 3 arrivals at most 25% may stay for that and 1 did" in decisions[2].reason
 
 
+def test_who_is_lost_later_measures_nobody() -> None:
+    rungs = halving(noise_band=0)
+    assert [one.keep for one in run(rungs, [1.0, 2.0])] == [True, False]
+    rungs.forget(0)
+    decision = rungs.decide(2, 100, evaluation(1.5))
+    assert decision is not None
+    assert (decision.keep, decision.peers, decision.cutoff) == (True, 2, 2.0)
+    assert rungs.stopped(1), "who was stopped is over"
+    assert rungs.decide(2, 300, evaluation(1.4)) is not None, "alone at rung 1"
+
+
+def test_who_is_lost_later_gives_back_its_place_among_those_who_stay_for_the_noise() -> None:
+    rungs = halving(noise_band=3.0, extra_survivors=0.25)
+    assert [one.keep for one in run(rungs, [2.0, 2.01, 2.02], noise=1.0)] == [True, True, False]
+    rungs.forget(1)
+    decision = rungs.decide(3, 100, evaluation(2.02, 1.0, 3))
+    assert decision is not None
+    assert decision.keep
+
+
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.floats(0, 10), min_size=1, max_size=40), st.integers(0, 40), st.integers(1, 3))
-def test_restored_rungs_decide_as_live_ones(values: list[float], cut: int, brackets: int) -> None:
+@given(
+    st.lists(st.sampled_from([1.0, 1.5, 2.0]) | st.floats(0, 10), min_size=1, max_size=40),
+    st.integers(0, 40),
+    st.integers(1, 3),
+    st.sets(st.integers(0, 39)),
+)
+def test_restored_rungs_decide_as_live_ones(
+    values: list[float], cut: int, brackets: int, doomed: set[int]
+) -> None:
+    """Some trials are lost three trials after they began, or with the command that was killed in between."""
     live, restored = halving(brackets=brackets), halving(brackets=brackets)
-    made = []
+    made, lost_before = [], []
     for number, value in enumerate(values):
+        if number - 3 in doomed:
+            live.forget(number - 3)
         for tokens in (100, 300):
             seen = evaluation(value, 0.5, number)
             decision = live.decide(number, tokens, seen)
             if decision is not None:
                 made.append((decision, seen))
-    restored.restore(made[:cut])
+    first_after = made[cut][0].trial if cut < len(made) else len(values)
+    lost_before = [one for one in doomed if one + 3 <= first_after]
+    restored.restore(made[:cut], lost_before)
+    known = set(lost_before)
     for decision, seen in made[cut:]:
+        for one in sorted(doomed - known):
+            if one + 3 <= decision.trial:
+                restored.forget(one)
+                known.add(one)
         assert restored.decide(decision.trial, decision.tokens_seen, seen) == decision
     assert [restored.stopped(k) for k in range(len(values))] == [live.stopped(k) for k in range(len(values))]
 

@@ -98,7 +98,7 @@ def test_a_trial_that_stalls_far_above_its_peers_is_stopped_between_rungs(
 ) -> None:
     def say(number: int, tokens: int, level: float) -> str:
         points = (Point(tokens, level, level, level),)
-        told = replace(report(number, tokens), points=points, steps=tokens)
+        told = replace(report(number, tokens), loss=level, points=points, steps=tokens)
         return scheduler.on_trial_result(None, trial(number), {"report": told})
 
     for number in range(6):
@@ -107,6 +107,6 @@ def test_a_trial_that_stalls_far_above_its_peers_is_stopped_between_rungs(
     assert made == []
     assert stalled[0].status == "diverged"
     assert stalled[0].reason == (
-        "stopped at 210 tokens: smoothed loss 3.50 is stalled above 3.45, where 6 other trials have a median "
+        "stopped at 210 tokens: loss 3.50 is stalled above 3.45, where 6 other trials have a median "
         "of 2.30 at equal tokens"
     )

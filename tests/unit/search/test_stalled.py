@@ -1,4 +1,5 @@
 import math
+import random
 from collections.abc import Mapping, Sequence
 
 import pytest
@@ -6,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search.stalled import Peers, StallRule, far_above
+from tests.bench.doom_rules import window_report
 from tests.curves import TASKSET, fine_tuning_losses, language_model_losses, taskset_losses
 from train_fn.curve import Curve
+from train_fn.doom import Verdict
 from train_fn.report import Point, Report
 
 UNITS = 50
@@ -22,7 +25,7 @@ def report(trial: int, tokens: int, level: float, trend: str = "flat", steps: in
 def peers() -> Peers:
     """Return seven trials that have passed 9 windows of 100 tokens, between 2.0 and 2.6."""
     those = Peers(RULE, max_tokens=1_000, window_tokens=100)
-    those.restore(report(k, t, 2 + 0.1 * k) for k in range(7) for t in range(100, 1_000, 100))
+    those.restore((report(k, t, 2 + 0.1 * k), {}) for k in range(7) for t in range(100, 1_000, 100))
     return those
 
 
@@ -38,18 +41,18 @@ def test_far_is_far_from_the_better_half_and_needs_enough_peers() -> None:
 
 def test_a_stalled_trial_is_ended_when_it_has_lasted() -> None:
     those = peers()
-    assert those.judge(report(8, 100, 4.0)) is None
-    verdict = those.judge(report(8, 200, 4.0))
+    assert those.judge(report(8, 100, 4.0), {}) is None
+    verdict = those.judge(report(8, 200, 4.0), {})
     assert verdict is not None
     assert verdict.status == "diverged"
-    told = "smoothed loss 4.00 is stalled above 3.45, where 7 other trials have a median of 2.30"
+    told = "loss 4.00 is stalled above 3.45, where 7 other trials have a median of 2.30"
     assert verdict.reason == f"stopped at 200 tokens: {told} at equal tokens"
 
 
 def test_the_median_named_is_that_of_the_others() -> None:
     those = Peers(StallRule(patience=0.0), max_tokens=1_000, window_tokens=100)
-    those.restore(report(k, 100, level) for k, level in enumerate((1.0, 1.1, 1.2, 1.3, 2.9, 3.0, 3.1)))
-    verdict = those.judge(report(8, 100, 9.0))
+    those.restore((report(k, 100, level), {}) for k, level in enumerate((1.0, 1.1, 1.2, 1.3, 2.9, 3.0, 3.1)))
+    verdict = those.judge(report(8, 100, 9.0), {})
     assert verdict is not None
     assert "stalled above 1.95, where 7 other trials have a median of 1.30" in verdict.reason
 
@@ -57,25 +60,62 @@ def test_the_median_named_is_that_of_the_others() -> None:
 def test_a_trial_that_falls_or_has_hardly_begun_or_repeats_itself_is_left_alone() -> None:
     those = peers()
     for tokens in range(100, 1_000, 100):
-        assert those.judge(report(8, tokens, 4.0, trend="falling, p < 0.01")) is None
-        assert those.judge(report(9, tokens, 4.0, steps=15)) is None
-        assert those.judge(report(10, 100, 4.0)) is None
+        assert those.judge(report(8, tokens, 4.0, trend="falling, p < 0.01"), {}) is None
+        assert those.judge(report(9, tokens, 4.0, steps=15), {}) is None
+        assert those.judge(report(10, 100, 4.0), {}) is None
+
+
+def test_losses_of_another_objective_or_mixture_of_data_are_no_peers() -> None:
+    those = peers()
+    for other in ({"optim.objective": "clm"}, {"data.weights": (1.0, 2.0)}):
+        for tokens in range(100, 1_000, 100):
+            assert those.judge(report(8, tokens, 4.0), other) is None
+    again = {"optim.objective": "clm", "optim.lr": 1e-3}
+    those.restore((report(10 + k, 900, 2 + 0.1 * k), again) for k in range(7))
+    assert those.judge(report(20, 900, 9.0), {"optim.objective": "clm", "optim.lr": 1e-2}) is None
+    assert those.judge(report(20, 1_000, 9.0), {"optim.objective": "clm"}) is None, "nobody came as far"
+
+
+@pytest.mark.parametrize("last", [0.7, 0.1])
+def test_a_large_batch_is_not_stalled_for_what_its_average_remembers(last: float) -> None:
+    """After 31 steps an average over 50 remembers the first; that of its peers, of 500 steps, does not."""
+    those = Peers(RULE, max_tokens=60_000, window_tokens=2_000)
+
+    def verdicts(trial: int, batch: int) -> list[Verdict | None]:
+        curve, noise = Curve.fresh(batch), random.Random(trial)
+        part: list[float] = []
+        found = []
+        for tokens in range(batch * 30, 60_000, batch * 30):
+            level = last + (3.0 - last) * math.exp(-tokens / 2_500)
+            part.append(level * (1 + noise.gauss(0, 0.19 / math.sqrt(batch))))
+            before = curve.tokens_seen
+            curve.add(tokens, part[-1], 1.0, 0.0, False)
+            if tokens // 2_000 > before // 2_000:
+                found.append(those.judge(window_report(trial, tokens, curve, part), {}))
+                part = []
+        return found
+
+    for trial in range(8):
+        assert not any(verdicts(trial, 4))
+    assert not any(verdicts(8, 64))
 
 
 def test_switched_off_it_ends_nothing() -> None:
     off = Peers(StallRule(enabled=False), max_tokens=1_000, window_tokens=100)
     assert all(
-        off.judge(report(k, t, 1.0 + 9 * (k == 7))) is None for t in range(100, 900, 100) for k in range(8)
+        off.judge(report(k, t, 1.0 + 9 * (k == 7)), {}) is None
+        for t in range(100, 900, 100)
+        for k in range(8)
     )
 
 
 @given(st.permutations(range(7)))
 def test_the_order_of_the_peers_changes_nothing(order: list[int]) -> None:
     those = Peers(RULE, max_tokens=1_000, window_tokens=100)
-    those.restore(report(k, t, 2 + 0.1 * k) for k in order for t in (100, 200))
+    those.restore((report(k, t, 2 + 0.1 * k), {}) for k in order for t in (100, 200))
     other = peers()
     for tokens in (100, 200):
-        assert those.judge(report(8, tokens, 4.0)) == other.judge(report(8, tokens, 4.0))
+        assert those.judge(report(8, tokens, 4.0), {}) == other.judge(report(8, tokens, 4.0), {})
 
 
 def ended(curves: Mapping[str, Sequence[float]]) -> dict[str, float]:
@@ -94,7 +134,7 @@ def ended(curves: Mapping[str, Sequence[float]]) -> dict[str, float]:
             if (
                 part
                 and math.isfinite(one.ema_98)
-                and those.judge(report(number, unit * 100, one.ema_98, one.trend, one.steps))
+                and those.judge(report(number, unit * 100, one.ema_98, one.trend, one.steps), {})
             ):
                 found[name] = unit / UNITS
                 del live[name]

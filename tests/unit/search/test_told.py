@@ -4,7 +4,7 @@ from itertools import pairwise
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.told import MIN_PAIRS, MOST_TOLD_GP, MOST_TOLD_TPE, forecasts, tell_gp, tell_tpe
+from search.told import MIN_PAIRS, MOST_TOLD_GP, MOST_TOLD_TPE, forecasts, tell_gp, tell_tpe, tellable
 
 
 def trial(
@@ -63,3 +63,25 @@ def test_of_many_trials_tpe_is_told_the_best_as_it_sorts_them() -> None:
     assert told == sorted(told), "the order of its kernels"
     assert set(range(MOST_TOLD_TPE // 2)) < set(told)
     assert runs.number in told
+
+
+def test_who_failed_for_its_values_is_told_as_worst() -> None:
+    good, bad = (trial(k, {}, TrialState.COMPLETE, value=2.0 + k) for k in range(2))
+    failed = trial(2, {}, TrialState.FAIL)
+    told = {one.number: one for one in tell_gp([good, bad, failed])}
+    assert (told[2].state, told[2].value) == (TrialState.COMPLETE, pytest.approx(2.5 + 2 * 0.5, abs=0.01))
+    told = {one.number: one for one in tell_tpe([good, bad, trial(3, {100: 9.0}), failed])}
+    assert (told[2].state, told[2].intermediate_values) == (TrialState.PRUNED, {}), "TPE puts it last"
+
+
+def test_a_failure_that_is_tried_again_or_of_a_run_that_confirms_says_nothing() -> None:
+    failed = trial(0, {}, TrialState.FAIL)
+    assert tellable(failed)
+    for note in ({"retried": True}, {"confirms": 7}):
+        other = trial(1, {}, TrialState.FAIL)
+        other.user_attrs = note
+        assert not tellable(other)
+    waiting = trial(2, {})
+    waiting.state = TrialState.WAITING
+    assert not tellable(waiting)
+    assert tellable(trial(3, {}, TrialState.RUNNING))
