@@ -30,7 +30,7 @@ class StallRule:
     spreads: float = 1.5
     """Far above is so many spreads above the median of the peers. A spread is one standard deviation of the
     better half, from its quartile: bad peers must not widen it. A sweep of learning rates is wide, so few of
-    them are far: the recorded run that stalls lies 1.7 above."""
+    them are far: the recorded run that stalls is ended after 24% of its tokens with 1.5, after 60% with 3."""
     rise: float = 0.5
     """... and this fraction above the median: nothing that comes within reach of its peers is that far."""
     patience: float = 0.1
