@@ -22,7 +22,7 @@ def check_unchanged(experiment: Experiment, data_key: str | None, past: Iterable
 
     Args:
         experiment: What is asked for now.
-        data_key: Hash of its prepared data; None where nothing is trained any more.
+        data_key: Hash of its prepared data; None before it is prepared.
         past: The ledger.
 
     Raises:

@@ -116,12 +116,9 @@ def _run(
     past, place = list(read_events(folder / LEDGER)), place_of(folder)
     tracker = Tracker(uri, experiment, folder)
     state = replay(past)
-    if is_complete(state, experiment):
-        check_unchanged(experiment, None, past)
-        print(
-            f"the search {experiment.name} is finished; a larger budget.trials, confirm.top or "
-            "confirm.seeds extends it (--set)"
-        )
+    check_unchanged(experiment, None, past)
+    if is_complete(experiment, folder, state, past):
+        print(_over_line(experiment.name, state))
         tracker.start()
     else:
         prepared = prepared_data(experiment.base, storage, print)
@@ -154,6 +151,17 @@ def _run(
             )
             state = _search(experiment, inputs, ledger, tracker, carrier, instance)
     return _sum_up(experiment, folder, state, tracker, uri)
+
+
+def _over_line(name: str, state: SearchState) -> str:
+    """Say of a search that ended by itself that nothing is left to do, and what would extend it."""
+    if state.status == "failed":
+        told = (
+            "has failed with all its trials; a larger budget.trials extends it (--set), --fresh begins anew"
+        )
+    else:
+        told = "is finished; a larger budget.trials, confirm.top or confirm.seeds extends it (--set)"
+    return f"the search {name} {told}"
 
 
 def _needed_here(plan: Plan, storage: Path, address: str) -> float:

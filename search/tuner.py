@@ -23,7 +23,7 @@ from search.scheduler import TokenHalving
 from search.searcher import StudySearcher
 from search.slots import Slot, SlotSettings
 from search.stalled import Peers, StallRule
-from search.state import SearchState, replay, tried
+from search.state import SearchState, replay
 from search.study import Study
 from spaces.describe import describe
 from spaces.experiment import Experiment
@@ -79,9 +79,8 @@ def search(
     """
     began = time.time()
     past = list(read_events(inputs.folder / FILE_NAME))
-    study = Study.open(experiment, inputs.folder)
     recorder = Recorder(ledger, replay(past), tuple(listeners))
-    _reconcile(study, recorder.state, past)
+    study = _open_study(experiment, inputs.folder, recorder.state, past)
     recorder.record(
         SearchStarted(
             time=began,
@@ -129,11 +128,22 @@ def search(
     return recorder.state
 
 
-def is_complete(state: SearchState, experiment: Experiment) -> bool:
-    """Tell whether a search ended by itself and nothing is left to do: no trial to try, none to confirm."""
-    over = [trial for trial in tried(state) if trial.status not in ("running", "cancelled", "failed")]
-    enough = len(over) >= experiment.budget.trials
-    return state.status == "finished" and enough and not missing(state, experiment.confirm)
+def is_complete(experiment: Experiment, folder: Path, state: SearchState, past: list[Event]) -> bool:
+    """Tell whether a search ended by itself and nothing is left to do: no trial to try, none to confirm.
+
+    The rule is the one by which a command calls its search over. It asks the study too, for that alone knows
+    which failed trials are tried again.
+
+    Args:
+        experiment: What is asked for now; its budget may have grown.
+        folder: Of the search.
+        state: What the ledger says.
+        past: The ledger.
+    """
+    if state.status not in ("finished", "failed"):
+        return False
+    study = _open_study(experiment, folder, state, past)
+    return not study.running() and _status(state, study, experiment) != "interrupted"
 
 
 def with_rungs(experiment: Experiment) -> Experiment:
@@ -223,6 +233,13 @@ def _status(state: SearchState, study: Study, experiment: Experiment) -> str:
     if missing(state, experiment.confirm):
         return "interrupted"
     return "finished"
+
+
+def _open_study(experiment: Experiment, folder: Path, state: SearchState, past: list[Event]) -> Study:
+    """Open the study, and tell it what only the ledger knows."""
+    study = Study.open(experiment, folder)
+    _reconcile(study, state, past)
+    return study
 
 
 def _reconcile(study: Study, state: SearchState, past: list[Event]) -> None:

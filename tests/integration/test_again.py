@@ -20,6 +20,16 @@ from tests.dialogues import write_dialogues
 from tests.integration.commands import REPOSITORY, command, run
 
 PACKAGES = ("search", "train_fn", "spaces", "analysis")
+BROKEN = """
+whole_config = deepspeed_config
+
+
+def deepspeed_config(config, *rest):
+    if not config.optim.{works}:
+        raise ValueError("it cannot work")
+    return whole_config(config, *rest)
+"""
+"""What makes of most trials one whose values always fail."""
 
 pytestmark = pytest.mark.slow  # each test starts Ray, or the command several times
 
@@ -68,6 +78,15 @@ def again(storage: Path, *arguments: str, code: int = 0, cwd: Path = REPOSITORY,
     (error,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
     assert "Traceback" not in done.stderr
     return error
+
+
+def copied_code(folder: Path) -> Path:
+    """Copy the code, for a test to change it."""
+    for package in PACKAGES:
+        shutil.copytree(
+            REPOSITORY / package, folder / "code" / package, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    return folder / "code"
 
 
 def report(storage: Path) -> str:
@@ -128,9 +147,7 @@ def test_a_changed_data_file_is_refused(finished: Path, data: Path, settings: tu
 def test_changed_code_is_refused_until_it_is_allowed_and_the_ledger_tells(
     storage: Path, settings: tuple[str, ...], tmp_path: Path
 ) -> None:
-    copy = tmp_path / "code"
-    for package in PACKAGES:
-        shutil.copytree(REPOSITORY / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
+    copy = copied_code(tmp_path)
     loss = copy / "train_fn" / "loss.py"
     loss.write_text(loss.read_text() + "\nANOTHER = 1\n")
     more = (*settings, "budget.trials=3")
@@ -163,6 +180,25 @@ def test_a_larger_budget_extends_a_finished_search(storage: Path, settings: tupl
     whole = run(storage.parent / "at-once", *settings, "budget.trials=4")
     assert result(after) == result(whole), "rungs and study know the first two trials"
     check_single(storage)
+
+
+@pytest.mark.parametrize(
+    ("works", "status", "code"), [("lr == 1e-3", "finished", 0), ("lr < 0", "failed", 1)]
+)
+def test_a_search_that_ended_with_failed_trials_is_over(
+    works: str, status: str, code: int, settings: tuple[str, ...], tmp_path: Path
+) -> None:
+    copy, storage = copied_code(tmp_path), tmp_path / "runs"
+    with (copy / "train_fn" / "engine.py").open("a") as engine:
+        engine.write(BROKEN.format(works=works))
+    first = again(storage, *settings, "budget.trials=2", cwd=copy, code=code)
+    ledger = (storage / "exp4" / "events.jsonl").read_bytes()
+    assert summary_of(storage)["status"] == status
+    assert "failed" in [trial["status"] for trial in summary_of(storage)["trials"]]
+    said = again(storage, *settings, "budget.trials=2", cwd=copy, code=code)
+    assert said.splitlines()[1].startswith("the search exp4 ")
+    assert said[said.index("Search exp4 ") :] == first[first.index("Search exp4 ") :]
+    assert (storage / "exp4" / "events.jsonl").read_bytes() == ledger
 
 
 def test_a_fresh_search_that_cannot_begin_moves_nothing(finished: Path, settings: tuple[str, ...]) -> None:
