@@ -2,16 +2,18 @@
 
 from dataclasses import dataclass
 
-from analysis.rank import CLEAR_STDERRS, Answer, Lead, trial_lead
+from analysis.rank import Answer, trial_lead
 from analysis.records import SearchRecord, TrialRecord
 from spaces.words import (
     SEEDS_FAILED,
     confirmation_lines,
     count_text,
+    lead_text,
     list_text,
     seconds_text,
     tokens_text,
 )
+from train_fn.lead import Lead
 
 
 @dataclass(frozen=True)
@@ -66,20 +68,6 @@ def tell_other(
     return _lead_over(found, lead, other, who), (*_unfinished(search, now), caution)
 
 
-def lead_text(lead: Lead, other: str) -> str:
-    """Say by how much, against what, and whether it exceeds noise."""
-    side = "below" if lead.nll >= 0 else "above"
-    if lead.clear:
-        verdict = "more than noise"
-    elif lead.nll > 0:
-        verdict = f"within noise, less than {CLEAR_STDERRS:g} standard errors"
-    else:
-        verdict = "no lead"
-    at = "" if lead.at_tokens is None else f" at {tokens_text(lead.at_tokens)} tokens"
-    size = f"{abs(lead.nll):.4f} ± {lead.stderr:.4f} nats per token"
-    return f"{size} {side} {other}{at} (paired standard error): {verdict}"
-
-
 def _headline(found: Answer) -> str:
     best = found.best
     if best is None or best.eval_nll is None:
@@ -99,7 +87,7 @@ def _verdict(found: Answer) -> str:
         return "No other trial qualifies for a comparison."
     who = f"the second, {second.id}"
     if second.status != "finished":
-        who += f" ({second.status} after {tokens_text(second.tokens_seen)} tokens),"
+        who += f" ({second.status} after {tokens_text(second.tokens_seen)} tokens)"
     return _lead_over(found, found.over_second, second, who)
 
 

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analysis.rank import Lead, confirmed, standing, trial_lead
+from analysis.rank import confirmed, standing, trial_lead
 from analysis.records import SearchRecord, TrialRecord
+from spaces.words import tokens_text
+from train_fn.lead import Lead
 
 OBJECTIVE = "optim.objective"
 
@@ -23,6 +25,15 @@ class Row:
     behind: Lead | None
     """By how much the first row's best trial lies below this one after as many tokens; None where they cannot
     be compared."""
+
+    @property
+    def behind_text(self) -> str:
+        """How far it lies behind the first row, or ahead of it; empty where they cannot be compared."""
+        if self.behind is None:
+            return ""
+        ahead = " ahead" if self.behind.nll < 0 else ""
+        at = "" if self.behind.at_tokens is None else f" at {tokens_text(self.behind.at_tokens)} tokens"
+        return f"{abs(self.behind.nll):.4f} ± {self.behind.stderr:.4f}{ahead}{at}"
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from analysis.behaviour_records import Estimate
-from analysis.rank import Lead, paired_lead
 from analysis.records import SearchRecord, TrialRecord
 from spaces.promotion import PromotionConfig
-from spaces.words import count_text
+from spaces.words import count_text, lead_side
 from train_fn.data_report import DataReport
+from train_fn.lead import Lead, paired_lead
 from train_fn.report import Evaluation
 
 RULES_OFF: Mapping[str, object] = {
@@ -153,8 +153,7 @@ def is_clear(lead: Lead, rules: PromotionConfig) -> bool:
 
 
 def _lead_check(what: str, lead: Lead, rules: PromotionConfig) -> Check:
-    side = "below" if lead.nll >= 0 else "above"
-    measured = f"{abs(lead.nll):.4f} ± {lead.stderr:.4f} {side}"
+    measured = f"{abs(lead.nll):.4f} ± {lead.stderr:.4f} {lead_side(lead)}"
     return Check(what, measured, _clearly(rules), is_clear(lead, rules))
 
 

@@ -29,7 +29,7 @@ from analysis.rank import Answer
 from analysis.records import SearchRecord
 from analysis.table import table_order
 from analysis.timing import Timing, timing
-from spaces.words import count_text, params_text, seconds_text, short, tokens_text, value_text
+from spaces.words import count_text, lead_side, params_text, seconds_text, short, tokens_text, value_text
 from train_fn.data_report import summary_line
 from train_fn.times import PARTS, added
 
@@ -104,7 +104,7 @@ def render(content: Content, now: float) -> str:
     )
     environment.globals.update(
         count_text=count_text, params_text=params_text, seconds_text=seconds_text, short=short,
-        tokens_text=tokens_text, value_text=value_text, kept_for_noise=kept_for_noise,
+        tokens_text=tokens_text, value_text=value_text, lead_side=lead_side, kept_for_noise=kept_for_noise,
         confirms_text=confirms_text,
     )  # fmt: skip
     return environment.get_template("page.html").render(

@@ -11,36 +11,10 @@ from dataclasses import dataclass
 
 from analysis.records import Scored, SearchRecord, TrialRecord
 from train_fn.confirmation import Candidate, Confirmation, SeedRun, confirmation
-from train_fn.paired import paired_difference
-from train_fn.report import Evaluation
+from train_fn.lead import Lead, paired_lead
 
 SAME_STAGE = 1.5
 """Evaluations whose tokens differ by less than this factor are held against each other."""
-CLEAR_STDERRS = 2.0
-"""A lead of so many of its standard errors is called more than noise: one in 40 for two equal trials."""
-
-
-@dataclass(frozen=True)
-class Lead:
-    """By how much one eval NLL lies below another."""
-
-    nll: float
-    stderr: float
-    """From differences by example: what makes examples hard for both has cancelled."""
-    at_tokens: int | None = None
-    """After how many tokens, where that is not the end of both trials."""
-
-    @property
-    def clear(self) -> bool:
-        """Whether the lead exceeds its noise."""
-        return self.nll > 0 and self.nll >= CLEAR_STDERRS * self.stderr
-
-    @property
-    def verdict(self) -> str:
-        """How surely the other one is behind; compared before their ends it may as well be ahead."""
-        if self.clear:
-            return "more than noise"
-        return "ahead, more than noise" if Lead(-self.nll, self.stderr).clear else "within noise"
 
 
 @dataclass(frozen=True)
@@ -89,11 +63,6 @@ class Answer:
     saved: Saved
     counts: tuple[tuple[str, int], ...]
     """Status -> trials, the most frequent first; without runs that confirm one."""
-
-
-def paired_lead(better: Evaluation, worse: Evaluation, at_tokens: int | None = None) -> Lead:
-    """Return by how much `better` lies below `worse` on the same examples, with its paired standard error."""
-    return Lead(*paired_difference(worse, better), at_tokens)
 
 
 def trial_lead(better: TrialRecord, other: TrialRecord) -> Lead | None:

@@ -135,8 +135,7 @@ def comparison_table(rows: Sequence[Row], what: str) -> Table:
     for place, row in enumerate(rows):
         behind = "" if place == 0 else "not comparable"
         if row.behind is not None:
-            at = "" if row.behind.at_tokens is None else f" at {tokens_text(row.behind.at_tokens)} tokens"
-            behind = f"{row.behind.nll:.4f} ± {row.behind.stderr:.4f}{at}, {row.behind.verdict}"
+            behind = f"{row.behind_text}, {row.behind.noise_text}"
         best = row.best
         name = "none" if best is None else f"{best.id} ({best.status})"
         params = "" if best is None else params_text(best.params)

@@ -15,7 +15,7 @@ from pathlib import Path
 _ROOT = Path(__file__).parents[1]
 _SILENT = (
     "address", "assignment", "bundled_path", "carried", "clock", "command", "data_report", "disk", "errors",
-    "object_store", "repeated", "report", "times", "trace", "trial_storage", "worker", "working_copy",
+    "lead", "object_store", "repeated", "report", "times", "trace", "trial_storage", "worker", "working_copy",
 )  # fmt: skip
 """Modules of `train_fn` that compute nothing: they carry, describe, measure time or hand out."""
 _DECIDING = (

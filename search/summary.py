@@ -7,7 +7,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TypedDict
 
@@ -23,10 +23,10 @@ from search.state import (
 )
 from search.trial_state import TrialState
 from spaces.experiment import Experiment
-from spaces.words import SEEDS_FAILED, confirmation_lines, count_text, trial_id
+from spaces.words import SEEDS_FAILED, confirmation_lines, count_text, lead_text, trial_id
 from train_fn.confirmation import Confirmation
 from train_fn.errors import InputError
-from train_fn.paired import paired_difference
+from train_fn.lead import paired_lead
 
 FILE_NAME = "summary.json"
 
@@ -105,14 +105,6 @@ class Summary(TypedDict):
     confirmation: ConfirmationSummary | None
     tokens_spent: int
     tokens_saved: int
-
-
-@dataclass(frozen=True)
-class Difference:
-    """By how much one eval NLL lies above another, in nats per token."""
-
-    nll: float
-    stderr: float
 
 
 def summarise(
@@ -208,21 +200,11 @@ def why_best(state: SearchState, top: TrialState, name: str) -> list[str]:
         and others[0].last_eval is not None
     ):
         who = f"the second, {trial_id(name, others[0].trial)}"
-        sentences.append(_lead(Difference(*paired_difference(others[0].last_eval, top.last_eval)), who))
+        sentences.append(lead_text(paired_lead(top.last_eval, others[0].last_eval), who))
     if state.base_eval is not None and top.last_eval is not None:
-        lead = Difference(*paired_difference(state.base_eval, top.last_eval))
-        sentences.append(_lead(lead, "the base model"))
+        base = f"the base model at {state.base_eval.nll:.4f}"
+        sentences.append(lead_text(paired_lead(top.last_eval, state.base_eval), base))
     return sentences
-
-
-def _lead(lead: Difference, who: str) -> str:
-    side = "below" if lead.nll >= 0 else "above"
-    size = abs(lead.nll)
-    if size >= 2 * lead.stderr and size > 0:
-        verdict = "more than noise"
-    else:
-        verdict = "within two standard errors: not a clear difference"
-    return f"{size:.4f} ± {lead.stderr:.4f} {side} {who}: {verdict}"
 
 
 def count_line(state: SearchState) -> str:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from train_fn.confirmation import Confirmation, Confirmed
+from train_fn.lead import CLEAR_STDERRS, Lead
 from train_fn.times import PARTS, Times
 
 
@@ -71,6 +72,18 @@ def list_text(items: Sequence[str], most: int = 6) -> str:
     """Write `a, b and c`; of more than `most`, `a, b and 5 more`."""
     shown = list(items) if len(items) <= most else [*items[: most - 1], f"{len(items) - most + 1} more"]
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}" if shown else "none"
+
+
+def lead_text(lead: Lead, other: str) -> str:
+    """Say by how much, below or above what, and whether it exceeds noise; without capital and full stop."""
+    size = f"{abs(lead.nll):.4f} ± {lead.stderr:.4f} nats per token {lead_side(lead)} {other}"
+    at = "" if lead.at_tokens is None else f" at {tokens_text(lead.at_tokens)} tokens"
+    return f"{size}{at}: {lead.verdict} ({CLEAR_STDERRS:g} paired standard errors)"
+
+
+def lead_side(lead: Lead) -> str:
+    """Say on which side of the other eval NLL it lies."""
+    return "below" if lead.nll >= 0 else "above"
 
 
 SEEDS_FAILED = "not confirmed: its runs with other seeds failed"

@@ -1,12 +1,16 @@
+import re
 from dataclasses import replace
+from pathlib import Path
 
-import pytest
-
-from analysis.answer import lead_text, tell, tell_other
+from analysis.answer import tell, tell_other
 from analysis.curves import about
-from analysis.rank import Lead, answer, ranked, trial_lead
+from analysis.rank import answer, ranked, trial_lead
 from analysis.records import SearchRecord
-from spaces.words import confirmation_lines
+from search.ledger import FILE_NAME, read_events
+from search.standing import best
+from search.state import replay
+from search.summary import why_best
+from spaces.words import confirmation_lines, lead_text
 from tests.unit.analysis.conftest import with_trials
 
 
@@ -24,20 +28,11 @@ def told(search: SearchRecord, age: float = 0.0) -> str:
     return "\n".join(parts)
 
 
-@pytest.mark.parametrize(
-    ("lead", "words"),
-    [
-        (Lead(0.3, 0.1), "0.3000 ± 0.1000 nats per token below it (paired standard error): more"),
-        (Lead(0.1, 0.1), "below it (paired standard error): within noise, less than 2 standard errors"),
-        (Lead(-0.2, 0.1), "0.2000 ± 0.1000 nats per token above it (paired standard error): no lead"),
-    ],
-)  # fmt: skip
-def test_a_lead_says_whether_it_exceeds_noise(lead: Lead, words: str) -> None:
-    assert words in lead_text(lead, "it")
-
-
-def test_a_lead_before_the_end_says_where() -> None:
-    assert "below it at 3.0k tokens (paired" in lead_text(Lead(0.3, 0.1, 3_000), "it")
+def test_leads_are_worded_as_the_search_words_them(search: SearchRecord, storage: Path) -> None:
+    state = replay(read_events(storage / "exp9" / FILE_NAME))
+    top, words = best(state), tell(search, answer(search), search.last_time)
+    assert top is not None
+    assert [f"{line}." for line in why_best(state, top, "exp9")] == [words.verdict, words.over_base]
 
 
 def test_a_second_that_was_halved_is_compared_where_it_ended(search: SearchRecord) -> None:
@@ -46,8 +41,7 @@ def test_a_second_that_was_halved_is_compared_where_it_ended(search: SearchRecor
     assert best is not None
     halved = [n for n in order if search.trial(n).status == "halved"]
     words = told(with_trials(search, best.number, *halved))
-    assert "(halved after " in words
-    assert " tokens (paired standard error): " in words.splitlines()[1]
+    assert re.search(r"\(halved after \S+ tokens\)( at \S+ tokens)?: ", words.splitlines()[1])
 
 
 def test_the_best_trial_comes_first_with_its_figures(search: SearchRecord) -> None:

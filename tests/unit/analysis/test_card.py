@@ -55,7 +55,7 @@ def test_a_card_of_another_trial_than_the_best_does_not_speak_of_the_best_one(
     other = next(t for t in search.trials if t.status == "finished" and t.number != made.trial.number)
     text = written(replace(made, trial=other), tmp_path)
     assert "\nOne of 24 trials: " in text
-    assert f" the best, {made.trial.id} (paired standard error)" in text
+    assert f" above the best, {made.trial.id}: " in text
     assert f"* It is not the trial that the search found the best: that is {made.trial.id}." in text
     assert "* Judged by the NLL" in text
     assert "Cannot be told from the best" not in text

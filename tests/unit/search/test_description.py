@@ -31,8 +31,14 @@ def test_the_answer_comes_first_and_fits_where_mlflow_folds_the_text() -> None:
     assert lines[0] == "**exp9-0001 is the best: lr 0.01, eval NLL 2.5000**  "
     assert lines[1].startswith("See [all trials by eval NLL](#/trials) and [the report](#/report)")
     assert lines[2] == "* 2.5000 ± 0.0500 after 4.0k tokens"
-    assert lines[3] == "* 0.4000 ± 0.0000 below the second, exp9-0000: more than noise"
-    assert lines[4] == "* 1.5000 ± 0.0000 below the base model: more than noise"
+    assert lines[3] == (
+        "* 0.4000 ± 0.0000 nats per token below the second, exp9-0000: "
+        "more than noise (2 paired standard errors)"
+    )
+    assert lines[4] == (
+        "* 1.5000 ± 0.0000 nats per token below the base model at 4.0000: "
+        "more than noise (2 paired standard errors)"
+    )
 
 
 def test_the_best_trials_and_the_stopped_ones_have_a_row_each() -> None:

@@ -164,8 +164,10 @@ def test_closing_lines_say_what_won_why_and_where_to_look() -> None:
         "Search exp9 (laptop) finished: 4 trials (1 diverged, 2 finished, 1 halved)",
         "Best trial: exp9-0001, eval NLL 2.5000 ± 0.0500 after 4.0k tokens",
         "  lr=0.01",
-        "  0.4000 ± 0.0000 below the second, exp9-0000: more than noise",
-        "  1.5000 ± 0.0000 below the base model: more than noise",
+        "  0.4000 ± 0.0000 nats per token below the second, exp9-0000: more than noise "
+        "(2 paired standard errors)",
+        "  1.5000 ± 0.0000 nats per token below the base model at 4.0000: more than noise "
+        "(2 paired standard errors)",
         "  weights: trials/0001",
         "Tokens: 11.0k spent, 5.0k saved by stopping trials early",
         "Report: python -m analysis.report exp9 --storage 'my runs'",
@@ -191,7 +193,8 @@ def test_the_closing_lines_and_the_summary_say_what_other_seeds_said() -> None:
         "  confirmed with 2 other seeds: 2.5000, 2.5100, 2.5200, mean 2.5100 ± 0.0047",
         "  the lead of its mean over exp9-0000 exceeds the noise of seeds and examples "
         "(0.3933 against 0.0185)",
-        "  1.5000 ± 0.0000 below the base model: more than noise",
+        "  1.5000 ± 0.0000 nats per token below the base model at 4.0000: more than noise "
+        "(2 paired standard errors)",
     ]
     summary = summarise(state, experiment(), FOLDER, {})
     check_schema(summary)
@@ -256,7 +259,7 @@ def test_a_lead_within_the_noise_is_called_that() -> None:
         events += [trial_started(1001.0, trial), Reported(1002.0, window)]
         events.append(Ended(1003.0, outcome(trial, "finished", 4000, noisy.nll)))
     lines = closing_lines(replay(events), experiment(), STORAGE, "mlflow ui")
-    assert any("below the second, exp9-0001: within two standard errors" in line for line in lines)
+    assert any("below the second, exp9-0001: within noise (2" in line for line in lines)
 
 
 def test_without_any_sound_trial_the_lines_say_so() -> None:

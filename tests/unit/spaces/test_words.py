@@ -3,6 +3,7 @@ import pytest
 from spaces.words import (
     confirmation_lines,
     count_text,
+    lead_text,
     list_text,
     params_text,
     seconds_text,
@@ -12,6 +13,7 @@ from spaces.words import (
     value_text,
 )
 from train_fn.confirmation import Confirmation, Confirmed, SeedLead, Unstable
+from train_fn.lead import Lead
 from train_fn.times import Times
 
 
@@ -64,6 +66,20 @@ def test_counts_and_lists() -> None:
     assert list_text(["a", "b", "c"]) == "a, b and c"
     assert list_text(list("abcdefgh"), most=4) == "a, b, c and 5 more"
     assert list_text([]) == "none"
+
+
+@pytest.mark.parametrize(
+    ("lead", "words"),
+    [
+        (Lead(0.3, 0.1), "0.3000 ± 0.1000 nats per token below it: more than noise (2 paired "),
+        (Lead(0.1, 0.1), "0.1000 ± 0.1000 nats per token below it: within noise ("),
+        (Lead(-0.1, 0.1), "0.1000 ± 0.1000 nats per token above it: no lead ("),
+        (Lead(-0.3, 0.1), "0.3000 ± 0.1000 nats per token above it: behind by more than noise ("),
+        (Lead(0.3, 0.1, 3_000), " below it at 3.0k tokens: more than noise ("),
+    ],
+)  # fmt: skip
+def test_a_lead_says_to_which_side_and_whether_it_exceeds_noise(lead: Lead, words: str) -> None:
+    assert words in lead_text(lead, "it")
 
 
 BEST = Confirmed(7, (0, 1), (4.154, 4.161), 4.1575, 0.0035)
