@@ -10,6 +10,7 @@ from typing import Literal
 from train_fn.address import held_secret, refused
 from train_fn.doom import DoomConfig
 from train_fn.errors import InputError
+from train_fn.surrogates import half_pair
 
 Objective = Literal["response", "clm", "balanced"]
 Precision = Literal["auto", "fp16", "bf16", "fp32"]
@@ -133,9 +134,8 @@ class DataConfig:
         for name, low in (("max_example_tokens", 8), ("max_eval_examples", 2), ("max_context_turns", 0)):
             value = getattr(self, name)
             check(value >= low, f"data.{name}", value, f"must be at least {low}", f"set it to {low} or more")
-        names = "".join(self.sources)  # examples are known by them
-        is_utf_8 = names.encode(errors="replace").decode() == names
-        check(is_utf_8, "data.sources", self.sources, "has a name that is no UTF-8", "rename the file")
+        ok = not half_pair("".join(self.sources))  # examples are known by them
+        check(ok, "data.sources", self.sources, "has a name that is no UTF-8", "rename the file")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from train_fn.config import PromptFormat
+from train_fn.surrogates import half_pair
 
 Speaker = Literal["user", "bot"]
 ACCEPTED = '{"prompt","generation"}, {"input","output","reward"}, {"messages"} or {"conversations"}'
@@ -125,11 +126,8 @@ def _pair(prompt: str, reply: str, place: str, source: int) -> Conversation:
 
 def _encodable(text: str) -> str:
     """Return a text as it is; JSON can hold half of an emoji, and no tokenizer reads one."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        half = ascii(text[error.start])
-        raise RowError(f"has a text with {half}, half of a surrogate pair, which is no UTF-8") from error
+    if half := half_pair(text):
+        raise RowError(f"has a text with {half}, half of a surrogate pair, which is no UTF-8")
     return text
 
 
