@@ -12,7 +12,7 @@ from analysis.gate import Check, behaviour_checks, branch_check, data_checks, nl
 from analysis.held_out import Pair, read_held_out
 from analysis.hub import Held
 from analysis.mlflow_link import TrackingError, find_link
-from analysis.promotion import PromotionRecord, unwritten, weight_hashes, write_record
+from analysis.promotion import PromotionRecord, cannot_write, weight_hashes, write_record
 from analysis.records import SearchRecord, TrialRecord
 from analysis.weights import trial_weights
 from spaces.promotion import BehaviourConfig, PromotionConfig
@@ -123,7 +123,7 @@ def finish(search: SearchRecord, trial: TrialRecord, result: Audition, held: Hel
         write_card(card, result.package, time.time())
         write_record(record, result.package)
     except OSError as error:
-        raise unwritten(result.package, error, "make room there and run the same command again") from error
+        raise cannot_write(result.package, error, "make room there and run the same command again") from error
 
 
 def copy_out(package: Path, folder: Path) -> None:
@@ -140,7 +140,7 @@ def copy_out(package: Path, folder: Path) -> None:
         partial.rename(folder)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise unwritten(folder, error, "make room there, or give --to another folder") from error
+        raise cannot_write(folder, error, "make room there, or give --to another folder") from error
 
 
 def _against_branch(

@@ -18,7 +18,7 @@ from transformers import (
 from transformers import logging as transformers_logging
 
 from analysis.plain_model import DTYPES
-from analysis.promotion import WEIGHTS, sha256_of, unwritten
+from analysis.promotion import WEIGHTS, cannot_write, sha256_of
 from spaces.promotion import BehaviourConfig, PromotionConfig
 from train_fn.disk import is_full
 from train_fn.errors import InputError
@@ -64,7 +64,7 @@ def write_package(weights: Path, folder: Path, rules: PromotionConfig, sampling:
         shutil.rmtree(partial, ignore_errors=True)
         if not is_full(error):
             raise
-        raise unwritten(folder, error, "make room there and run the same command again") from error
+        raise cannot_write(folder, error, "make room there and run the same command again") from error
 
 
 def generation_config(tokenizer: AutoTokenizer, sampling: BehaviourConfig) -> GenerationConfig:

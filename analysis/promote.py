@@ -15,7 +15,7 @@ from analysis.commands import add_storage, open_storage, prepare_environment
 from analysis.gate import passed
 from analysis.hub import Held, Target, check_rights, check_tag_name, check_target, look, look_back
 from analysis.mlflow_link import ENVIRONMENT
-from analysis.promotion import Commit, size_text, unwritten
+from analysis.promotion import Commit, cannot_write, size_text
 from analysis.records import SearchRecord, TrialRecord
 from analysis.runs import read_search
 from analysis.weights import trial_weights
@@ -210,7 +210,7 @@ def _folder_of(url: str) -> Path:
     try:
         there = folder.exists()
     except OSError as error:
-        raise unwritten(folder, error, "give --to another folder") from error
+        raise cannot_write(folder, error, "give --to another folder") from error
     if there:
         raise InputError(f"--to {folder} is there already; name a new folder, nothing is written over")
     return folder

@@ -60,8 +60,8 @@ def weight_hashes(folder: Path) -> dict[str, str]:
     return {file.name: sha256_of(file) for file in sorted(folder.iterdir()) if file.suffix in WEIGHTS}
 
 
-def unwritten(folder: Path, error: Exception, fix: str) -> InputError:
-    """Return the one line about a folder that could not be written."""
+def cannot_write(folder: Path, error: Exception, fix: str) -> InputError:
+    """Return the one line about a folder of model files that cannot be written: why, and what to do."""
     if isinstance(error, shutil.Error):  # of many files: the first one tells
         why = str(error.args[0][0][-1])
     else:

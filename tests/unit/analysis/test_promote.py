@@ -1,4 +1,3 @@
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from analysis.records import SearchRecord
 from analysis.registry import register
 from tests.hub.fixture import WRITE_TOKEN
 from tests.hub.server import HubServer
+from tests.unit.analysis.tracked import name_runs, tracked_runs
 from train_fn.errors import InputError
 
 TARGET = Target("lab/talker", "dev")
@@ -57,11 +57,9 @@ def test_rolling_back_to_what_was_rolled_back_to_keeps_the_alias(
     from mlflow.tracking import MlflowClient
 
     monkeypatch.setenv("HF_TOKEN", WRITE_TOKEN)
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-    made = client.create_experiment("exp9", artifact_location=(tmp_path / "mlartifacts").as_uri())
-    runs = {name: client.create_run(made).info.run_id for name in ("parent", "0", "1", "2")}
-    (tmp_path / "mlflow.json").write_text(json.dumps({"uri": uri, "runs": runs}))
+    uri, made = tracked_runs(tmp_path, 4)
+    runs = dict(zip(("parent", "0", "1", "2"), made, strict=True))
+    name_runs(tmp_path, uri, runs)
     here = replace(search, folder=tmp_path)
 
     def rolled_back() -> str:
@@ -73,6 +71,7 @@ def test_rolling_back_to_what_was_rolled_back_to_keeps_the_alias(
     assert rolled_back() == "MLflow: lab--talker version 1 has the alias dev again"
     promote(here, 2, runs["2"])
     assert rolled_back() == "MLflow: lab--talker version 1 has the alias dev again"
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     assert client.get_model_version_by_alias("lab--talker", "dev").run_id == runs["0"]
 
 

@@ -1,29 +1,21 @@
-import json
 from pathlib import Path
 
 import pytest
 
 from analysis.publish import ARTIFACT, publish
+from tests.unit.analysis.tracked import name_runs, tracked_runs
 
 
 @pytest.fixture(scope="module")
 def tracked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
     """A storage folder with a real MLflow database; its address, and a run in it."""
-    from mlflow.tracking import MlflowClient
-
     storage = tmp_path_factory.mktemp("mlflow")
-    uri = f"sqlite:///{storage / 'mlflow.db'}"
-    client = MlflowClient(tracking_uri=uri)
-    made = client.create_experiment("exp9", artifact_location=(storage / "mlartifacts").as_uri())
-    return storage, uri, str(client.create_run(made).info.run_id)
+    uri, (run,) = tracked_runs(storage, 1)
+    return storage, uri, run
 
 
 def folder_with(storage: Path, uri: str, run: str) -> Path:
-    folder = storage / "exp9"
-    folder.mkdir(exist_ok=True)
-    values = {"uri": uri, "search_id": "x", "offset": 0, "runs": {"parent": run, "0": "other"}}
-    (folder / "mlflow.json").write_text(json.dumps(values))
-    return folder
+    return name_runs(storage / "exp9", uri, {"parent": run, "0": "other"})
 
 
 def test_the_page_becomes_an_artifact_of_the_parent_run(

@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 
 import pytest
@@ -6,6 +5,7 @@ import pytest
 from analysis.hub import Target
 from analysis.promotion import RECORD_NAME, Commit, PromotionRecord
 from analysis.registry import alias_of, point_back, register
+from tests.unit.analysis.tracked import name_runs, tracked_runs
 
 TARGET = Target("org/name", "dev")
 
@@ -21,18 +21,9 @@ def record(run: str | None) -> PromotionRecord:
 @pytest.fixture(scope="module")
 def tracked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
     """The folder of a search with a real MLflow database; its address, and the run of its trial 3."""
-    from mlflow.tracking import MlflowClient
-
     storage = tmp_path_factory.mktemp("mlflow")
-    uri = f"sqlite:///{storage / 'mlflow.db'}"
-    client = MlflowClient(tracking_uri=uri)
-    made = client.create_experiment("exp9", artifact_location=(storage / "mlartifacts").as_uri())
-    runs = {"parent": client.create_run(made).info.run_id, "3": client.create_run(made).info.run_id}
-    folder = storage / "exp9"
-    folder.mkdir()
-    values = {"uri": uri, "search_id": "x", "offset": 0, "runs": runs}
-    (folder / "mlflow.json").write_text(json.dumps(values))
-    return folder, uri, runs["3"]
+    uri, (parent, run) = tracked_runs(storage, 2)
+    return name_runs(storage / "exp9", uri, {"parent": parent, "3": run}), uri, run
 
 
 def test_promotions_are_versions_and_the_alias_follows_the_branch(
@@ -73,8 +64,7 @@ def test_a_commit_that_no_version_names_is_found_by_its_record(
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     other, third = client.get_run(run).info.experiment_id, Target("org/third", "dev")
     runs = {"3": run, **{str(number): client.create_run(other).info.run_id for number in (4, 5)}}
-    written = json.loads((folder / "mlflow.json").read_text())
-    (folder / "mlflow.json").write_text(json.dumps({**written, "runs": {**written["runs"], **runs}}))
+    name_runs(folder, uri, {"parent": run, **runs})
 
     def promote(trial: int, commit: str, target: Target = third) -> None:
         register(folder, [], trial, target, commit, "u", tmp_path)
