@@ -93,13 +93,13 @@ def search(
         )
     )
     halving = Halving(experiment.halving, experiment.base.run.max_tokens)
-    trials = recorder.state.trials
-    halving.restore(_decisions(past), [number for number, one in trials.items() if one.status in LOST])
+    lost = [number for number, trial in recorder.state.trials.items() if trial.status in LOST]
+    halving.restore(_decisions(past), lost)
     keeper = Keeper(recorder, inputs.folder / TRIALS, kept_weights(experiment))
 
     def over(number: int) -> None:
         keeper.ended(number)
-        if trials[number].status in LOST:
+        if recorder.state.trials[number].status in LOST:
             halving.forget(number)
 
     callback = TuneRecorder(recorder, study, experiment.base, over)
