@@ -47,9 +47,9 @@ def share(flags: Sequence[bool], conversations: Sequence[int]) -> Estimate | Non
     """
     if not flags:
         return None
-    values, ones = np.array(flags, float), np.ones(len(flags), np.int64)
-    p, error = ratio_estimate(values, ones, conversations)
-    _, independent = ratio_estimate(values, ones)
+    ones = [1] * len(flags)
+    p, error = ratio_estimate(flags, ones, conversations)
+    _, independent = ratio_estimate(flags, ones)
     n, z2 = len(flags) * (independent / error) ** 2 if error else len(flags), Z_95**2
     middle = (p + z2 / (2 * n)) / (1 + z2 / n)
     half = Z_95 * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)

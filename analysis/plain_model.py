@@ -160,7 +160,7 @@ def response_nll(plain: PlainModel, pairs: Sequence[Pair], max_tokens: int = 409
         sums[batch] = np.bincount(owners, _token_nll(plain, ids, is_there, scored), minlength=len(batch))
     tokens = np.array([len(row) - border for row, border in zip(rows, borders, strict=True)], np.int64)
     conversations = tuple(pair.conversation for pair in pairs)
-    mean, stderr = ratio_estimate(sums, tokens, conversations)
+    mean, stderr = ratio_estimate(sums.tolist(), tokens.tolist(), conversations)
     return Evaluation(
         nll=mean,
         stderr=stderr,

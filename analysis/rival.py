@@ -61,15 +61,13 @@ def per_token(judged: Evaluation, tokens: Sequence[int]) -> Evaluation:
         judged: Evaluation per token of its own.
         tokens: Tokens of each reply by the other tokenizer.
     """
-    own = np.array(judged.example_tokens, np.int64)
-    sums = np.array(judged.example_nll, np.float64) * own
-    sizes = np.array(tokens, np.int64)
-    mean, stderr = ratio_estimate(sums, sizes, judged.example_conversations)
+    sums = [nll * own for nll, own in zip(judged.example_nll, judged.example_tokens, strict=True)]
+    mean, stderr = ratio_estimate(sums, tokens, judged.example_conversations)
     return dataclasses.replace(
         judged,
         nll=mean,
         stderr=stderr,
-        example_nll=tuple((sums / np.maximum(sizes, 1)).tolist()),
+        example_nll=tuple(nll / max(1, own) for nll, own in zip(sums, tokens, strict=True)),
         example_tokens=tuple(tokens),
     )
 

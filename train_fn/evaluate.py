@@ -62,7 +62,7 @@ def evaluate(
     tokens = (examples.lengths - np.maximum(examples.prompt_lengths, 1)).astype(np.int64)
     nll_sums = sums.cpu().numpy()
     conversations = tuple(examples.conversations.tolist())
-    mean, stderr = ratio_estimate(nll_sums, tokens, conversations)
+    mean, stderr = ratio_estimate(nll_sums.tolist(), tokens.tolist(), conversations)
     return Evaluation(
         nll=mean,
         stderr=stderr,

@@ -1,7 +1,5 @@
 """Compare two trials on the same held-out examples."""
 
-import numpy as np
-
 from train_fn.ratio import ratio_estimate
 from train_fn.report import Evaluation
 
@@ -16,6 +14,6 @@ def paired_difference(a: Evaluation, b: Evaluation) -> tuple[float, float]:
         The NLL of `a` less that of `b`, and its standard error.
     """
     assert a.example_tokens == b.example_tokens, "trials are compared on the same examples"
-    tokens = np.array(a.example_tokens, np.int64)
-    differences = np.array(a.example_nll) - np.array(b.example_nll)
-    return ratio_estimate(tokens * differences, tokens, a.example_conversations)
+    tokens = a.example_tokens
+    sums = [w * (x - y) for w, x, y in zip(tokens, a.example_nll, b.example_nll, strict=True)]
+    return ratio_estimate(sums, tokens, a.example_conversations)

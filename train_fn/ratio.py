@@ -1,14 +1,11 @@
 """The estimate of a ratio over examples, such as NLL per token, with its standard error."""
 
 import math
-from collections.abc import Sequence
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Iterable, Sequence
 
 
 def ratio_estimate(
-    sums: NDArray[np.float64], sizes: NDArray[np.int64], conversations: Sequence[int] = ()
+    sums: Sequence[float], sizes: Sequence[float], conversations: Sequence[int] = ()
 ) -> tuple[float, float]:
     """Return R = sum(y) / sum(x) and its standard error, for a sum y and a size x of each example.
 
@@ -19,24 +16,27 @@ def ratio_estimate(
     independent examples (Angrist and Pischke 2009, Mostly Harmless Econometrics, section 8.2.3).
 
     Args:
-        sums: y of each example, [n].
-        sizes: x of each, [n]; some are above 0.
-        conversations: A number for the conversation of each, [n]; empty takes each example for its own.
+        sums: y of each example.
+        sizes: x of each; some are above 0.
+        conversations: A number for the conversation of each; empty takes each example for its own.
 
     Returns:
         The ratio and its error; the error is 0 for a single example.
     """
-    total = float(sizes.sum())
-    ratio = float(sums.sum()) / total
-    rest = sums - ratio * sizes
+    total = math.fsum(sizes)
+    ratio = math.fsum(sums) / total
+    rest = [y - ratio * x for y, x in zip(sums, sizes, strict=True)]
     error = _root_of_squares(rest)
-    if len(conversations):
-        places = np.unique(conversations, return_inverse=True)[1]
-        error = max(error, _root_of_squares(np.bincount(places, rest).astype(np.float64)))
+    if conversations:
+        together = dict.fromkeys(conversations, 0.0)
+        for conversation, left in zip(conversations, rest, strict=True):
+            together[conversation] += left
+        error = max(error, _root_of_squares(together.values()))
     return ratio, error / total
 
 
-def _root_of_squares(rest: NDArray[np.float64]) -> float:
+def _root_of_squares(rest: Iterable[float]) -> float:
     """Return the standard error of the sum of what n units leave over, whose mean is 0."""
-    n = len(rest)
-    return math.sqrt(n / max(n - 1, 1) * float((rest**2).sum()))
+    squares = [left * left for left in rest]
+    n = len(squares)
+    return math.sqrt(n / max(n - 1, 1) * math.fsum(squares))
