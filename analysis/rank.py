@@ -131,7 +131,8 @@ def standing(trials: Sequence[TrialRecord], found: Confirmation | None) -> list[
 
 def _run(trial: TrialRecord) -> SeedRun:
     evaluation = None if trial.last_eval is None else trial.last_eval.evaluation
-    return SeedRun(trial.seed, trial.status, evaluation, trial.spikes + trial.overflow_steps, trial.train_s)
+    troubles = trial.spikes + trial.overflow_steps
+    return SeedRun(trial.seed, trial.status, evaluation, troubles, trial.steps, trial.train_s)
 
 
 def answer(search: SearchRecord) -> Answer:

@@ -21,11 +21,21 @@ class Repeat:
 def wanted(state: SearchState, confirm: ConfirmConfig) -> list[Repeat]:
     """List the runs that confirm the best trials as they stand, each trial's first seed before its second.
 
+    Where one of them is doomed with another seed, the next best is asked too, as long as its weights are
+    there: a search should not end with a best trial that is known to be unstable.
+
     Args:
         state: A search whose trials are over: before that the best ones are not known.
         confirm: How many of the finished trials, and with how many seeds beside their own.
     """
-    top = [trial for trial in ranked(state) if trial.status == "finished"][: confirm.top]
+    unstable = {again.confirms for again in repeats(state) if again.status in ("diverged", "overflowing")}
+    finished = [trial for trial in ranked(state) if trial.status == "finished"]
+    top = finished[: confirm.top]
+    for trial in finished[confirm.top :]:
+        if sum(one.trial not in unstable for one in top) == confirm.top:
+            break
+        if trial.checkpoint is not None:
+            top.append(trial)
     return [Repeat(t.trial, (t.seed + more) % SEEDS) for more in range(1, confirm.seeds + 1) for t in top]
 
 

@@ -151,8 +151,7 @@ def batch_steps(experiment: Experiment, data: DataSize, rungs: tuple[int, ...]) 
 
 def memory_corners(experiment: Experiment) -> Iterable[TrainConfig]:
     """Yield the trials at the extremes of what memory depends on."""
-    parts = ("model.", "engine.", "data.max_example_tokens")
-    space = {path: extremes(d) for path, d in experiment.space.items() if path.startswith(parts)}
+    space = {p: extremes(d) for p, d in experiment.space.items() if p.startswith(("model.", "engine."))}
     for values in itertools.product(*space.values()):
         yield apply(experiment.base, dict(zip(space, values, strict=True)))
 

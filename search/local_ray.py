@@ -14,6 +14,8 @@ from train_fn.errors import InputError
 _OBJECT_STORE_BYTES = 128 * 2**20
 _PORT = "RAY_GCS_SERVER_PORT"
 """Read by Ray 2.60 (`ray._private.node`): the port of the control store that it starts."""
+_ADDRESS = "RAY_ADDRESS"
+"""Which Ray the State API asks, whatever its argument; without it two Rays on a machine are an error."""
 _WORKER_ENVIRONMENT = (
     "OMP_NUM_THREADS", "TOKENIZERS_PARALLELISM", "RAY_TRAIN_V2_ENABLED", "RAY_CHDIR_TO_TRIAL_DIR",
     "DS_ACCELERATOR", "DS_IGNORE_CUDA_DETECTION", "HF_HUB_DISABLE_TELEMETRY", "HF_HUB_OFFLINE",
@@ -50,7 +52,7 @@ def connected(address: str) -> Iterator[RayInstance]:
     if not address:
         os.environ[_PORT] = str(_free_port())
     # Ray's own clean-up of a dead trial asks for "the" Ray of the machine and gives up where there are two.
-    environment["RAY_ADDRESS"] = address or f"127.0.0.1:{os.environ[_PORT]}"
+    environment[_ADDRESS] = address or f"127.0.0.1:{os.environ[_PORT]}"
     shared = {
         "runtime_env": {"env_vars": environment},
         "log_to_driver": False,
@@ -73,14 +75,20 @@ def connected(address: str) -> Iterator[RayInstance]:
             f"--address {address!r}: no Ray cluster answers ({error}); start it with `ray up`"
         ) from None
     logging.getLogger("ray").setLevel(logging.ERROR)
+    control_store, given = str(context.address_info["gcs_address"]), os.environ.get(_ADDRESS)
+    os.environ[_ADDRESS] = control_store
     try:
         yield RayInstance(
             session="" if address else str(context.address_info["session_dir"]),
-            control_store=str(context.address_info["gcs_address"]),
+            control_store=control_store,
             job=ray.get_runtime_context().get_job_id(),
             cluster=Path(str(context.address_info["session_dir"])).name,
         )
     finally:
+        if given is None:
+            del os.environ[_ADDRESS]
+        else:
+            os.environ[_ADDRESS] = given
         ray.shutdown()
 
 

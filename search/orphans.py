@@ -74,17 +74,27 @@ def wait_for_job(job: str) -> None:
     Raises:
         InputError: They do not end.
     """
-    from ray.util.state import list_actors
-
-    mine = [("job_id", "=", job), ("state", "!=", "DEAD")]
     deadline = time.monotonic() + JOB_S
-    while left := list_actors(filters=mine, raise_on_missing_output=False):
+    while left := _left_of(job):
         if time.monotonic() > deadline:
             raise InputError(
-                f"job {job} of a command that was killed still has {len(left)} actors on the cluster after "
-                f"{JOB_S:.0f} s; end it with `ray job stop`, or restart the cluster"
+                f"job {job} of a command that was killed {left} after {JOB_S:.0f} s; "
+                "end it with `ray job stop`, or restart the cluster"
             )
         time.sleep(1.0)
+
+
+def _left_of(job: str) -> str:
+    """Say which actors of a job are on the cluster; empty when there are none."""
+    from ray.util.state import list_actors
+    from ray.util.state.exception import RayStateApiException
+
+    mine = [("job_id", "=", job), ("state", "!=", "DEAD")]
+    try:
+        left = list_actors(filters=mine, raise_on_missing_output=False)
+    except (RayStateApiException, ConnectionError) as error:  # the dashboard is busy, or not up yet
+        return f"may still have actors on the cluster ({error})"
+    return f"still has {len(left)} actors on the cluster" if left else ""
 
 
 def _has_open(process: psutil.Process, inside: str) -> bool:

@@ -181,7 +181,8 @@ def _confirming(plan: Plan) -> str:
         return "none: the best trial is called that after one run (confirm.top = 0)"
     best = "the best trial" if confirm.top == 1 else f"the best {confirm.top} trials"
     seeds = count_text(confirm.seeds, "other seed")
-    return f"{best} again with {seeds} each, to the end: {count_text(runs, 'run')} more"
+    more = f"{count_text(runs, 'run')} more, and of the next best where one diverges or overflows"
+    return f"{best} again with {seeds} each, to the end: {more}"
 
 
 def _steps(plan: Plan) -> Section:

@@ -131,11 +131,13 @@ class TuneRecorder(tune.Callback):  # type: ignore[misc]
                 if self._recorder.state.base_eval is None:
                     self._recorder.record(BaselineMeasured(now, baseline))
             case {"report": Report() as report}:
-                # A worker that was restarted repeats the windows since its checkpoint.
-                if is_news(self._recorder.state, report):
+                # A worker that was restarted repeats the windows since its checkpoint. With a step left out
+                # one may end at a rung that was passed over before: it was judged, so it is kept.
+                news = is_news(self._recorder.state, report)
+                if news or self._decision is not None:
                     self._recorder.record(Reported(now, report))
-                    if report.eval is not None:
-                        hear(self._study, self._recorder.state, number)
+                if news and report.eval is not None:
+                    hear(self._study, self._recorder.state, number)
             case {"retry": Retry() as retry}:
                 again = Retried(now, retry.trial, retry.cause, retry.told, retry.skipped_examples)
                 self._recorder.record(again)

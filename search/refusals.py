@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from search.data_size import local_path
-from search.draft import BATCH_PATH, Plan, batch_sizes, memory_corners
+from search.draft import BATCH_PATH, Plan, batch_sizes
 from search.placement import grown, has_kind, ranks_on
 from spaces.space import check_space
 from spaces.words import gib_text
@@ -57,9 +57,8 @@ def _sources(plan: Plan) -> Iterator[str]:
 def _positions(plan: Plan) -> Iterator[str]:
     if plan.model is None:
         return
-    longest = max(memory_corners(plan.experiment), key=lambda config: config.data.max_example_tokens)
     try:
-        check_positions(longest, plan.model.shape.positions)
+        check_positions(plan.experiment.base, plan.model.shape.positions)
     except InputError as error:
         yield str(error)
 

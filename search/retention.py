@@ -9,7 +9,7 @@ from search.events import WeightsRemoved
 from search.recorder import Recorder
 from search.slots import workspace_of
 from search.standing import best
-from search.state import SearchState
+from search.state import SearchState, repeats
 from search.trial_state import is_sound, rank
 from spaces.experiment import Experiment
 from train_fn.checkpoint_files import remove_all
@@ -19,8 +19,8 @@ def surplus(state: SearchState, keep: int, among: Collection[int]) -> list[int]:
     """List the trials whose weights nobody will ask for any more.
 
     A finished trial's eval NLL is final, so one that is not among the best `keep` never will be again. A run
-    that confirms another trial has said what it was for. The best trial, which other seeds may have decided
-    for, is kept in any case.
+    that confirms another trial has said what it was for. A trial that was confirmed is kept in any case:
+    newcomers of an extended search may lead it by their own runs and fall behind it with other seeds.
 
     Args:
         state: Of the search.
@@ -29,7 +29,7 @@ def surplus(state: SearchState, keep: int, among: Collection[int]) -> list[int]:
     """
     trials = [state.trials[number] for number in among]
     finished = sorted((t for t in trials if t.status == "finished" and is_sound(t)), key=rank)
-    kept = {trial.trial for trial in finished[:keep]}
+    kept = {trial.trial for trial in finished[:keep]} | {again.confirms for again in repeats(state)}
     top = best(state)
     if top is not None:
         kept.add(top.trial)

@@ -91,11 +91,15 @@ class _Told(BaseSampler):
     ) -> dict[str, Any]:
         """Return the values of a trial."""
         if trial.number < MODEL_ALONE or trial.number % 2 == 0:
-            others = [one for one in study.get_trials(deepcopy=False) if one.number != trial.number]
-            told = self._tell([one for one in others if tellable(one)])
-            known = sum(one.state != TrialState.RUNNING for one in told)
+            others = [
+                one
+                for one in study.get_trials(deepcopy=False)
+                if one.number != trial.number and tellable(one)
+            ]
+            # Of all, not of those that are told: they are never more than `search.told` lets through.
+            known = sum(one.state != TrialState.RUNNING or bool(one.intermediate_values) for one in others)
             if known >= self._config.startup_trials:
-                return self._propose(study, trial, told)
+                return self._propose(study, trial, self._tell(others))
         return dict(even_point(self._space, self._config.seed, trial.number))
 
     def _propose(self, study: optuna.Study, trial: FrozenTrial, told: list[FrozenTrial]) -> dict[str, Any]:

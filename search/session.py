@@ -241,10 +241,11 @@ def _capacity(plan: Plan) -> Capacity:
 def _plan_line(plan: Plan) -> str:
     experiment = plan.experiment
     rungs = ", ".join(tokens_text(rung) for rung in plan.rungs) or "none"
+    runs = plan.tokens.confirming
+    then = f", then at least {count_text(runs, 'run')} to confirm the best" if runs else ""
     return (
         f"plan: {experiment.budget.trials} trials of up to {tokens_text(experiment.base.run.max_tokens)} "
-        f"tokens on {count_text(plan.slots, 'slot')}, rungs at {rungs} tokens, then "
-        f"{count_text(plan.tokens.confirming, 'run')} to confirm the best (--plan tells more)"
+        f"tokens on {count_text(plan.slots, 'slot')}, rungs at {rungs} tokens{then} (--plan tells more)"
     )
 
 

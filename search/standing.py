@@ -54,4 +54,4 @@ def confirmed(state: SearchState) -> Confirmation | None:
 
 def _run(trial: TrialState) -> SeedRun:
     troubles = trial.spikes + trial.overflow_steps
-    return SeedRun(trial.seed, trial.status, trial.last_eval, troubles, trial.train_s)
+    return SeedRun(trial.seed, trial.status, trial.last_eval, troubles, trial.steps, trial.train_s)

@@ -37,7 +37,8 @@ def giving_back() -> Iterator[None]:
         nonlocal since
         try:
             since = unused_since(since, unused_groups(), time.monotonic())
-        except RayStateApiException as error:  # the dashboard is busy, or away: the next look will tell
+        except (RayStateApiException, ConnectionError) as error:
+            # The dashboard is busy, or away: the next look will tell.
             logger.info("placement groups were not listed: %s", error)
             return
         for group in stranded(since, time.monotonic()):
@@ -69,6 +70,7 @@ def unused_groups() -> set[str]:
 
     Raises:
         RayStateApiException: Ray's dashboard does not answer.
+        ConnectionError: Ray does not say where its dashboard is.
     """
     job = ray.get_runtime_context().get_job_id()
     ours = [("creator_job_id", "=", job), ("state", "=", "CREATED")]

@@ -23,7 +23,7 @@ class BudgetConfig:
 
     trials: int = 16
     keep_weights: int = 5
-    """Of so many of the best finished trials the weights stay; never fewer than are confirmed."""
+    """Of so many of the best finished trials the weights stay, and of those that are confirmed."""
 
     def __post_init__(self) -> None:
         keep = self.keep_weights

@@ -11,6 +11,8 @@ from train_fn.errors import InputError
 
 SEED_PATH = "run.seed"
 """Searched or not, a run that confirms a trial has its own value there."""
+_PREPARED = ("data.", "model.path", "model.gguf_file")
+_CLOCK = ("run.max_tokens", "run.window_tokens", "run.eval_at_tokens")
 
 
 def apply(base: TrainConfig, params: Mapping[str, ParamValue], seed: int | None = None) -> TrainConfig:
@@ -31,8 +33,8 @@ def check_space(experiment: Experiment) -> None:
     """Refuse a space that cannot be searched, before anything starts.
 
     Raises:
-        InputError: The space is empty, names a field that does not exist, holds values that the configuration
-            refuses, or does not contain a known good point.
+        InputError: The space is empty, names a field that does not exist or that all trials share, holds
+            values that the configuration refuses, or does not contain a known good point.
     """
     if not experiment.space:
         raise InputError(
@@ -41,6 +43,7 @@ def check_space(experiment: Experiment) -> None:
         )
     for path, distribution in experiment.space.items():
         field_type(experiment.base, path)
+        _check_own(experiment.name, path)
         for value in _ends(distribution):
             apply(experiment.base, {path: value})
     for point in experiment.known_good:
@@ -53,6 +56,20 @@ def check_space(experiment: Experiment) -> None:
                 raise InputError(
                     f"known good point {path} = {value!r} is outside {experiment.space[path]}; widen it"
                 )
+
+
+def _check_own(name: str, path: str) -> None:
+    """Refuse a field that the search reads from the base alone, so that a trial's own value does nothing."""
+    if path in _CLOCK:
+        why = "trials are judged at the same tokens"
+    elif path.startswith(_PREPARED) and path != "data.weights":
+        why = "the data is prepared once, with the tokenizer of one base model"
+    else:
+        return
+    raise InputError(
+        f"space of {name} holds {path!r}, which all trials share: {why}; "
+        f"run a search for each value, with --set {path}=... and a --storage of its own"
+    )
 
 
 def contains(distribution: BaseDistribution, value: ParamValue) -> bool:

@@ -19,6 +19,9 @@ class Progress:
     culprits: list[tuple[int, int]] = field(default_factory=list)
     """Examples that are left out because they alone make a gradient non-finite, each with the place in the
     order of examples at which the step began that it spoiled. Checkpoints from before lack it."""
+    left_out: list[int] = field(default_factory=list)
+    """Places in the order of examples at which a step would begin that is left out, as training failed in it
+    twice. Checkpoints from before lack it."""
     evaluations: int = 0
     """Marks of `run.eval_at_tokens` that are behind."""
     train_s: float = 0.0

@@ -15,7 +15,7 @@ def write_skipped(
     workspace: Path,
     config: TrainConfig,
     prepared: Prepared,
-    skip: Collection[int],
+    left_out: Collection[int],
     culprits: Iterable[tuple[int, int]],
 ) -> None:
     """Write the ids of the examples that a trial skips, one JSON line each, in place of an earlier list.
@@ -24,13 +24,13 @@ def write_skipped(
         workspace: The trial's folder.
         config: The trial.
         prepared: Its data.
-        skip: Places in the order of examples at which a skipped step would begin.
+        left_out: Places in the order of examples at which a step that is left out would begin.
         culprits: Examples left out one by one, each with the place at which the step began that it spoiled.
     """
     order = Order(prepared.train.sources, config.data.weights, config.run.seed)
     windows = [
         (int(example), place)
-        for place in skip
+        for place in left_out
         for example in order.take(place, config.optim.effective_batch_size)
     ]
     lines = [

@@ -38,7 +38,8 @@ class Stepper:
         prepared: Its data.
         engine: Its engine.
         workspace: Its folder, where rank 0 names what is left out.
-        skip: Places in the order of examples; a step that would begin at one is left out.
+        skip: Places in the order of examples; a step that would begin at one is left out. Those of earlier
+            commands are in the progress.
         watch: See `Watch`.
         say: Prints a line, on rank 0.
     """
@@ -58,9 +59,10 @@ class Stepper:
         self._order = Order(prepared.train.sources, config.data.weights, config.run.seed)
 
     def begin(self, progress: Progress) -> None:
-        """Name what is known to be left out when the trial is taken up."""
-        if (self._skip or progress.culprits) and distributed.get_rank() == 0:
-            write_skipped(self._workspace, self._config, self._prepared, self._skip, progress.culprits)
+        """Keep and name what is known to be left out when the trial is taken up."""
+        progress.left_out = sorted({*progress.left_out, *self._skip})
+        if (progress.left_out or progress.culprits) and distributed.get_rank() == 0:
+            write_skipped(self._workspace, self._config, self._prepared, progress.left_out, progress.culprits)
 
     def take(self, progress: Progress) -> Step:
         """Take the next step and count it.
@@ -87,7 +89,7 @@ class Stepper:
         while True:
             taken = self._order.take(progress.examples_taken, size)
             left = taken[~np.isin(taken, known)]
-            if progress.examples_taken not in self._skip and len(left) > 0:
+            if progress.examples_taken not in progress.left_out and len(left) > 0:
                 return left
             progress.examples_taken += size
 

@@ -6,6 +6,7 @@ import ray
 from search.cluster import ray_cluster
 from search.local_ray import connected
 from search.placement import place
+from search.stranded import unused_groups
 from spaces.experiment import ResourcesConfig
 from tests.chaos.machines import machines
 
@@ -42,3 +43,4 @@ def test_processes_of_a_search_find_their_own_ray_beside_another_one() -> None:
 
     with machines(), connected(""):
         assert ray.get(ray.remote(num_cpus=0)(groups).remote(), timeout=120) == 0
+        assert unused_groups() == set(), "the command itself asks too"

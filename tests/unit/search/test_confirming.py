@@ -1,13 +1,16 @@
 from dataclasses import replace
 
 from search.confirming import Repeat, missing, wanted
-from search.events import Ended, Event
+from search.events import Ended, Event, Reported, WeightsRemoved
+from search.standing import best
 from search.state import replay
 from spaces.experiment import ConfirmConfig
 from tests.unit.search.recorded import (
+    MAX_TOKENS,
     a_repeat,
     confirmed_search,
     outcome,
+    report,
     search_started,
     small_search,
     trial_started,
@@ -61,3 +64,36 @@ def test_more_seeds_or_trials_leave_what_was_done() -> None:
     events = [*confirmed_search(2.5, 2.9, 2.6, 2.8)[:-1], trial_started(1300.0, 8)]
     more = replay([*events, *a_repeat(8, 8, 0, 2.0)[1:]])
     assert missing(more, TWO) == [Repeat(8, 1), Repeat(8, 2)], "of the new best; those of the second stand"
+
+
+def test_the_next_best_is_asked_for_each_that_is_doomed_with_another_seed() -> None:
+    events = small_search()[:-1]
+    for number, nll in ((4, 2.95), (5, 2.96), (6, 2.97)):
+        events += a_trial(number, nll)
+    assert wanted(replay(events), TWO) == ALL
+    events += a_repeat(7, 1, 1, None, "diverged")
+    state = replay(events)
+    assert wanted(state, TWO) == [Repeat(n, seed) for seed in (1, 2) for n in (1, 0, 4)]
+    assert missing(state, TWO) == wanted(state, TWO)[1:]
+    for i, (confirms, seed) in enumerate(((1, 2), (0, 1), (0, 2))):
+        events += a_repeat(8 + i, confirms, seed, None, "overflowing")
+    assert best(replay(events)).trial == 1, "nobody else was asked yet"  # type: ignore[union-attr]
+    assert missing(replay(events), TWO) == [Repeat(n, seed) for seed in (1, 2) for n in (4, 5)]
+    for i, (confirms, seed) in enumerate(((4, 1), (5, 1), (4, 2), (5, 2))):
+        events += a_repeat(11 + i, confirms, seed, 3.0)
+    assert missing(replay(events), TWO) == []
+    assert best(replay(events)).trial in (4, 5)  # type: ignore[union-attr]
+
+
+def test_a_trial_whose_weights_are_gone_does_not_take_the_place_of_an_unstable_one() -> None:
+    events = [*small_search()[:-1], *a_trial(4, 2.95), WeightsRemoved(1090.0, 4), *a_trial(5, 2.96)]
+    events += a_repeat(6, 0, 1, None, "diverged")
+    assert {repeat.confirms for repeat in wanted(replay(events), TWO)} == {0, 1, 5}
+
+
+def a_trial(number: int, nll: float) -> list[Event]:
+    return [
+        trial_started(1050.0, number),
+        Reported(1051.0, report(number, MAX_TOKENS, nll)),
+        Ended(1052.0, outcome(number, "finished", MAX_TOKENS, nll)),
+    ]

@@ -316,14 +316,6 @@ def test_memory_is_that_of_the_hungriest_point(laptop: Experiment, tmp_path: Pat
     assert hungry.memory == fixed.memory
 
 
-def test_the_longest_example_of_the_space_is_held_against_the_positions(
-    laptop: Experiment, tmp_path: Path
-) -> None:
-    space = {**laptop.space, "data.max_example_tokens": CategoricalDistribution((64, 700, 128))}
-    with pytest.raises(InputError, match=r"data.max_example_tokens = 700 is more than the 512 positions"):
-        plan(replace(laptop, space=space), tmp_path)
-
-
 @given(st.integers(1, 64), st.integers(1, 64))
 def test_a_range_of_batch_sizes_is_judged_at_its_ends(low: int, more: int) -> None:
     space = {draft.BATCH_PATH: IntDistribution(low, low + more), "optim.lr": FloatDistribution(0.1, 1)}

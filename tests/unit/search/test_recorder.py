@@ -12,6 +12,7 @@ from search.ledger import FILE_NAME, Ledger, read_events
 from search.recorder import Recorder, TuneRecorder
 from search.state import SearchState, replay
 from search.study import Study
+from search.tuner import _decisions
 from spaces.load import load_experiment
 from train_fn.report import Evaluation, Outcome, Report
 from train_fn.times import Times
@@ -83,6 +84,20 @@ def test_a_restarted_worker_repeats_itself_without_effect(desk: Desk) -> None:
         desk.result(**report(tokens))
     seen = [event.report.tokens_seen for event in read_events(desk.path) if isinstance(event, Reported)]
     assert seen == [10, 20, 30]
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_repeated_report_that_is_judged_is_kept_for_the_next_command(desk: Desk, keep: bool) -> None:
+    # The step that passed over a rung was left out, and the one in its place is shorter.
+    desk.result(**report(1750, EVALUATION))
+    desk.callback.decided(replace(decision(keep), tokens_seen=1690))
+    desk.result(**report(1690, EVALUATION))
+    known = desk.recorder.state.trials[0]
+    assert (known.tokens_seen, len(known.evals)) == (1750, 1)
+    assert known.status == ("running" if keep else "halved")
+    past = list(read_events(desk.path))
+    assert [made.tokens_seen for made, _ in _decisions(past)] == [1690]
+    assert replay(past) == desk.recorder.state
 
 
 def test_the_base_model_is_measured_once(desk: Desk) -> None:

@@ -3,15 +3,25 @@ from pathlib import Path
 
 from immutables import Map
 
-from search.events import WeightsRemoved
+from search.events import Ended, Reported, WeightsRemoved
 from search.ledger import FILE_NAME, Ledger, read_events
 from search.recorder import Recorder
 from search.retention import Keeper, kept_weights, surplus
+from search.standing import best
 from search.state import SearchState, replay
 from search.summary import summarise
 from search.trial_state import TrialState
 from spaces.experiment import BudgetConfig, ConfirmConfig
-from tests.unit.search.recorded import confirmed_search, experiment, small_search
+from tests.unit.search.recorded import (
+    MAX_TOKENS,
+    a_repeat,
+    confirmed_search,
+    experiment,
+    outcome,
+    report,
+    small_search,
+    trial_started,
+)
 
 
 def test_weights_of_the_best_stay_and_those_of_the_others_are_surplus() -> None:
@@ -24,6 +34,24 @@ def test_the_trial_that_other_seeds_decided_for_stays_and_its_repeats_do_not() -
     state = replay(confirmed_search(3.5, 2.7, 3.6, 2.8))  # trial 0 is the better one after all
     weights = [n for n, trial in state.trials.items() if trial.checkpoint is not None]
     assert surplus(state, 1, weights) == [4, 5, 6, 7]
+
+
+def test_a_confirmed_trial_keeps_its_weights_whatever_newcomers_of_an_extended_search_say() -> None:
+    events = confirmed_search(2.7, 2.9, 2.6, 2.8)
+    for newcomer, nll in ((8, 2.4), (9, 2.3)):
+        events += [
+            trial_started(1300.0 + newcomer, newcomer),
+            Reported(1310.0 + newcomer, report(newcomer, MAX_TOKENS, nll)),
+            Ended(1320.0 + newcomer, outcome(newcomer, "finished", MAX_TOKENS, nll)),
+        ]
+    state = replay(events)
+    assert best(state).trial == 9, "not confirmed yet"  # type: ignore[union-attr]
+    assert surplus(state, 2, [0, 1, 8, 9]) == []
+    for i, (confirms, seed) in enumerate(((9, 1), (8, 1), (9, 2), (8, 2))):
+        events += a_repeat(10 + i, confirms, seed, 3.5, start=1400.0 + 10 * i)
+    state = replay(events)
+    assert best(state).trial in (0, 1), "the newcomers were lucky"  # type: ignore[union-attr]
+    assert surplus(state, 2, [0, 1, 8, 9]) == []
 
 
 def test_never_fewer_are_kept_than_are_confirmed() -> None:

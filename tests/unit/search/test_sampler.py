@@ -4,6 +4,7 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
+from search import told
 from search.even import even_point
 from search.sampler import MODEL_ALONE, make_sampler
 from spaces.experiment import SamplerConfig
@@ -56,3 +57,19 @@ def test_nothing_is_learned_before_enough_is_known() -> None:
     study = optuna.create_study()
     for number in range(6):
         assert ask(study, config).params == even_point(SPACE, 3, number), "all run, none has said a word"
+
+
+@pytest.mark.parametrize("kind", ["tpe", "gp"])
+def test_the_model_begins_when_enough_is_known_however_few_of_it_are_told(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    for most in ("MOST_TOLD_TPE", "MOST_TOLD_GP"):
+        monkeypatch.setattr(told, most, 4)
+    config = SamplerConfig(kind=kind, startup_trials=8, seed=3)  # type: ignore[arg-type]
+    study = optuna.create_study()
+    even = []
+    for number in range(10):
+        trial = ask(study, config)
+        trial.report(2 + abs(math.log10(trial.params["optim.lr"]) + 3), 100)
+        even.append(trial.params == even_point(SPACE, 3, number))
+    assert even == [True] * 8 + [False] * 2

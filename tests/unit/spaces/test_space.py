@@ -1,3 +1,4 @@
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -5,6 +6,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from spaces.experiment import Experiment
 from spaces.load import load_experiment
+from spaces.override import override
 from spaces.space import apply, check_space, contains
 from train_fn.errors import InputError
 
@@ -67,6 +69,37 @@ def test_a_space_that_cannot_be_searched_is_refused(laptop: Experiment) -> None:
         check_space(replace(laptop, known_good=({"optim.lr": 7.0},)))
     with pytest.raises(InputError, match="not in the space"):
         check_space(replace(laptop, known_good=({"optim.beta1": 0.5},)))
+
+
+@pytest.mark.parametrize(
+    ("path", "choices", "why"),
+    [
+        ("data.max_context_turns", (0, 2), "the data is prepared once"),
+        ("data.max_example_tokens", (32, 64), "the data is prepared once"),
+        ("data.clean.max_repeat", (0, 6), "the data is prepared once"),
+        ("model.path", ("bundled", "org/other"), "the data is prepared once"),
+        ("run.max_tokens", (120_000, 240_000), "trials are judged at the same tokens"),
+        ("run.window_tokens", (2_000, 6_000), "trials are judged at the same tokens"),
+    ],
+)
+def test_what_all_trials_share_is_not_searched(
+    laptop: Experiment, path: str, choices: tuple[int | str, ...], why: str
+) -> None:
+    shared = replace(laptop, space={**laptop.space, path: CategoricalDistribution(choices)})
+    with pytest.raises(
+        InputError, match=rf"holds '{path}', which all trials share: {why}.*--set {path}="
+    ) as e:
+        check_space(shared)
+    assert "\n" not in str(e.value)
+    check_space(override(shared, [f"{path}={choices[0]}"]))
+
+
+@pytest.mark.parametrize("path", ["data.weights", "model.lora.rank", "run.seed"])
+def test_what_each_trial_reads_for_itself_is_searched(laptop: Experiment, path: str) -> None:
+    choices = ((1.0, 1.0), (1.0, 2.0)) if path == "data.weights" else (0, 8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Optuna would rather have no tuples
+        check_space(replace(laptop, space={**laptop.space, path: CategoricalDistribution(choices)}))
 
 
 def test_contains() -> None:

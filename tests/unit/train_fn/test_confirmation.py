@@ -21,7 +21,7 @@ def evaluation(nll: float, spread: float = 0.0) -> Evaluation:
 
 
 def run(seed: int, nll: float | None, status: str = "finished", **changes: float) -> SeedRun:
-    made = SeedRun(seed, status, None if nll is None else evaluation(nll), 0, 10.0)
+    made = SeedRun(seed, status, None if nll is None else evaluation(nll), 0, 100, 10.0)
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
@@ -92,7 +92,10 @@ def test_the_order_of_the_candidates_changes_nothing_but_whose_seeds_must_have_e
 @pytest.mark.parametrize(
     ("calm", "quick", "even", "best", "why"),
     [
-        ((3, 0), (1.0, 9.0), (0.1, 0.3), 1, "fewer spikes and overflows"),
+        ((5, 0), (1.0, 9.0), (0.1, 0.3), 1, "clearly fewer spikes and overflows per step"),
+        ((11, 5), (1.0, 9.0), (0.1, 0.3), 1, "clearly fewer spikes and overflows per step"),
+        ((4, 0), (1.0, 9.0), (0.3, 0.1), 0, "shorter training"),
+        ((10, 5), (1.0, 9.0), (0.3, 0.1), 0, "shorter training"),
         ((2, 2), (1.0, 9.0), (0.3, 0.1), 0, "shorter training"),
         ((2, 2), (9.0, 8.5), (0.1, 0.3), 0, "the smaller spread over seeds"),
         ((2, 2), (8.5, 9.0), (0.3, 0.1), 1, "the smaller spread over seeds"),
@@ -109,12 +112,22 @@ def test_of_a_tie_the_calm_then_the_quick_then_the_even_one_is_preferred(
     assert (found.tied, found.best, found.preferred_for) == ((0, 1), best, why)
 
 
+def test_troubles_count_by_the_steps_they_are_of() -> None:
+    # A batch of 4 takes 64 times as many steps as one of 256: one step in 500 spikes, and one in eight.
+    small = candidate(0, 3.0, 3.1, 3.2, troubles=33, steps=16_600)
+    large = candidate(1, 3.01, 3.1, 3.2, troubles=32, steps=260)
+    found = confirmation([small, large])
+    assert found is not None
+    assert (found.best, found.preferred_for) == (0, "clearly fewer spikes and overflows per step")
+
+
 def test_a_tie_ends_at_the_first_trial_that_is_clearly_behind() -> None:
     # The third makes other mistakes than the first two: it is further behind, but less surely so.
     trials = []
     for i, (nll, spread) in enumerate(((3.0, 0.0), (3.1, 0.0), (3.2, 2.0))):
         runs = [
-            replace(run(seed, nll, troubles=2 - i), evaluation=evaluation(nll, spread)) for seed in (0, 1)
+            replace(run(seed, nll, troubles=10 * (2 - i)), evaluation=evaluation(nll, spread))
+            for seed in (0, 1)
         ]
         trials.append(Candidate(i, runs[0], (runs[1],)))
     found = confirmation(trials)

@@ -22,7 +22,14 @@ STEP = [int(example) for example in ORDER.take(PLACE, 8)]
 Ran = tuple[Outcome, list[Report]]
 
 
-def run(folder: Path, culprits: list[int], value: float = math.nan, stop: int = 10**9, **changes: Any) -> Ran:
+def run(
+    folder: Path,
+    culprits: list[int],
+    value: float = math.nan,
+    stop: int = 10**9,
+    skip: tuple[int, ...] = (),
+    **changes: Any,
+) -> Ran:
     reports: list[Report] = []
 
     def emit(report: Report) -> bool:
@@ -30,7 +37,7 @@ def run(folder: Path, culprits: list[int], value: float = math.nan, stop: int = 
         return len(reports) < stop
 
     config, base = toy_train_config(**changes), poisoned_base(value)
-    outcome = train(config, 7, poisoned_prepared(culprits), base, folder, emit, time.time())
+    outcome = train(config, 7, poisoned_prepared(culprits), base, folder, emit, time.time(), skip)
     return outcome, reports  # type: ignore[return-value]
 
 
@@ -125,3 +132,15 @@ def test_steps_that_are_left_out_are_named_before_the_examples(tmp_path: Path) -
     train(toy_train_config(), 7, prepared, toys, tmp_path, lambda _: True, time.time(), skip=(8,))
     window = [{"id": f"toy:{example}", "window": 8} for example in ORDER.take(8, 8)]
     assert named(tmp_path) == [*window, {"id": f"toy:{STEP[3]}", "window": PLACE}]
+
+
+def test_the_next_command_still_names_the_steps_that_were_left_out(tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"run__eval_at_tokens": (800,), "run__max_tokens": 4000}
+    whole, _ = run(tmp_path / "whole", [STEP[3]], skip=(8,), **changes)
+    gone, before = run(tmp_path / "parts", [STEP[3]], stop=3, skip=(8,), **changes)
+    assert gone is None
+    assert any(report.eval is not None for report in before)
+    again, _ = run(tmp_path / "parts", [STEP[3]], **changes)
+    assert len(named(tmp_path / "whole")) == 9
+    assert named(tmp_path / "parts") == named(tmp_path / "whole")
+    assert (again.tokens_seen, again.eval_nll) == (whole.tokens_seen, whole.eval_nll)
