@@ -107,8 +107,8 @@ def _seeds(search: SearchRecord, found: Answer) -> str:
     if found.confirmation is not None:
         lines = confirmation_lines(found.confirmation, search.name)
         return f"{'. '.join(line[0].upper() + line[1:] for line in lines)}."
-    again = [trial.status for trial in search.repeats if trial.confirms == found.best.number]
-    if again and set(again) == {"failed"}:
+    again = {trial.status for trial in search.repeats if trial.confirms == found.best.number}
+    if again == {"failed"} and search.status == "finished":
         return f"{SEEDS_FAILED.capitalize()}."
     if search.repeats:
         return f"No other seed of {found.best.id} has ended yet."

@@ -6,6 +6,7 @@ stopped with Ctrl-C, is simply given again. The job runs on the head, with the p
 """
 
 import argparse
+import os
 import shlex
 import sys
 import time
@@ -64,6 +65,8 @@ def run_remotely(address: str, arguments: list[str], storage: str) -> int:
     from ray.job_submission import JobSubmissionClient
 
     command = job_command(arguments)
+    for name in ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"):
+        os.environ.pop(name, None)  # Ray would take the cluster that is named there instead
     try:
         client = JobSubmissionClient(address)
         running = [

@@ -189,8 +189,8 @@ def why_best(state: SearchState, top: TrialState, name: str) -> list[str]:
     found = confirmed(state)
     if found is not None:
         sentences += confirmation_lines(found, name)
-    elif {trial.status for trial in repeats(state) if trial.confirms == top.trial} == {"failed"}:
-        sentences.append(SEEDS_FAILED)
+    elif state.status == "finished" and any(trial.confirms == top.trial for trial in repeats(state)):
+        sentences.append(SEEDS_FAILED)  # or another would come
     others = [t for t in ranked(state) if t.trial != top.trial and t.status == top.status == "finished"]
     if not others:
         sentences.append("no second trial finished: there is no fair comparison")

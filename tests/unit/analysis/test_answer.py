@@ -123,6 +123,8 @@ def test_without_other_seeds_the_answer_says_so(search: SearchRecord, seeded: Se
     assert "\nNot confirmed: its runs with other seeds failed.\n" in told(
         replace(seeded, trials=tuple(failed))
     )
+    stopped = replace(seeded, trials=tuple(failed), status="interrupted")
+    assert "other seeds failed" not in told(stopped), "another attempt comes"
 
 
 def test_a_trial_that_diverged_with_another_seed_is_not_called_confirmed(seeded: SearchRecord) -> None:

@@ -228,6 +228,9 @@ def test_a_best_trial_whose_other_seeds_all_failed_is_not_called_confirmed() -> 
     lines = closing_lines(replay([*events, SearchEnded(1200.0, "finished", 200.0)]), about, STORAGE, "x")
     assert "  not confirmed: its runs with other seeds failed" in lines
     assert not any("to come" in line for line in lines)
+    stopped = [*events[:-2], SearchEnded(1200.0, "interrupted", 200.0)]
+    lines = closing_lines(replay(stopped), about, STORAGE, "x")
+    assert not any("other seeds failed" in line for line in lines), "another attempt comes"
 
 
 def test_a_tie_is_named_with_the_rule_that_decided() -> None:
