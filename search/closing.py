@@ -40,6 +40,9 @@ def closing_lines(state: SearchState, experiment: Experiment, storage: Path, das
         lines.append(f"  weights: {weights_of(top, storage / experiment.name) or 'none kept'}")
     else:
         lines.append("No trial can be called the best: none was evaluated without diverging or failing.")
+    if state.status == "finished" and (top is None or top.status != "finished"):
+        more = 2 * experiment.budget.trials
+        lines.append(f"No trial came to its end: the same command with --set budget.trials={more} tries more")
     spent, saved = tokens_spent(state), tokens_saved(state, experiment.base.run.max_tokens)
     lines.append(f"Tokens: {tokens_text(spent)} spent, {tokens_text(saved)} saved by stopping trials early")
     lines += next_commands(state, experiment.name, storage)

@@ -220,6 +220,25 @@ def test_what_is_still_to_be_confirmed_is_said() -> None:
     assert not any("not confirmed yet" in line for line in whole)
 
 
+def subject(event: Event) -> int | None:
+    """Return which trial an event is about."""
+    match event:
+        case Reported(report=one) | Ended(outcome=one):
+            return one.trial
+    return getattr(event, "trial", None)
+
+
+def test_where_nobody_came_to_the_end_the_way_on_is_named() -> None:
+    about, hint = experiment(), "the same command with --set budget.trials="
+    halved = [e for e in small_search() if subject(e) not in (0, 1)]
+    lines = closing_lines(replay(halved), about, STORAGE, "x")
+    more = 2 * about.budget.trials
+    assert f"No trial came to its end: {hint}{more} tries more" in lines
+    assert not any(hint in line for line in closing_lines(replay(small_search()), about, STORAGE, "x"))
+    stopped = [*halved[:-1], SearchEnded(1200.0, "interrupted", 200.0)]
+    assert not any(hint in line for line in closing_lines(replay(stopped), about, STORAGE, "x"))
+
+
 def test_a_best_trial_whose_other_seeds_all_failed_is_not_called_confirmed() -> None:
     about = dataclasses.replace(experiment(), budget=BudgetConfig(trials=4), confirm=ConfirmConfig(1, 1))
     events = small_search()[:-1]
