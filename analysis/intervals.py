@@ -36,7 +36,7 @@ def share(flags: Sequence[bool], conversations: Sequence[int]) -> Estimate | Non
     With p the share of n: (p + z²/2n ± z sqrt(p (1 - p) / n + z²/4n²)) / (1 + z²/n). It stays within 0 and 1,
     and says something even when none or all of the prompts show it. Where prompts of a conversation are
     alike, n is as many independent ones as have the same standard error (Korn and Graubard 1998, Survey
-    Methodology 24, 193-201).
+    Methodology 24, 193-201). Of none or all that is not known, and prompts count.
 
     Args:
         flags: Whether each prompt shows it.

@@ -13,15 +13,14 @@ later measures nobody: at the edge of what a model can take, a learning rate is 
 
 import math
 from bisect import insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
 
 from spaces.experiment import HalvingConfig
 from train_fn.paired import paired_difference
-from train_fn.report import Evaluation, Status
+from train_fn.report import Evaluation
 
-LOST: Final[tuple[Status, ...]] = ("diverged", "overflowing", "failed")
+LOST = ("diverged", "overflowing", "failed")
 """How a trial ends that never could have been the best."""
 
 
@@ -125,20 +124,22 @@ class Halving:
         """Return whether the trial was told to stop at some rung."""
         return trial in self._stopped
 
-    def restore(self, decisions: Iterable[tuple[Decision, Evaluation]], lost: Iterable[int] = ()) -> None:
+    def restore(self, decisions: Iterable[tuple[Decision, Evaluation]], statuses: Mapping[int, str]) -> None:
         """Take up past decisions in their order: the state is then the same as after making them live.
 
         Args:
             decisions: Each with the evaluation it judged.
-            lost: The trials that are lost by now; when they were makes no difference.
+            statuses: Of the trials by now; when they ended makes no difference.
         """
         for decision, evaluation in decisions:
             self._record(decision, evaluation)
-        for trial in lost:
-            self.forget(trial)
+        for trial, status in statuses.items():
+            self.ended(trial, status)
 
-    def forget(self, trial: int) -> None:
+    def ended(self, trial: int, status: str) -> None:
         """Take a trial that is lost out of the rungs that it had reached, so that it is no bar for others."""
+        if status not in LOST:
+            return
         for rung in self._arrived.values():
             if rung.arrivals.pop(trial, None) is not None:
                 rung.order = [one for one in rung.order if one[2] != trial]

@@ -65,8 +65,8 @@ def run_remotely(address: str, arguments: list[str], storage: str) -> int:
     from ray.job_submission import JobSubmissionClient
 
     command = job_command(arguments)
-    for name in ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"):
-        os.environ.pop(name, None)  # Ray would take the cluster that is named there instead
+    # Ray, its own commands too, would take the cluster that is named there instead.
+    named = [name for name in ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS") if os.environ.pop(name, None)]
     try:
         client = JobSubmissionClient(address)
         running = [
@@ -77,7 +77,8 @@ def run_remotely(address: str, arguments: list[str], storage: str) -> int:
         job = running[0] if running else client.submit_job(entrypoint=command)
     except _trouble() as error:
         raise _no_answer(address, error) from None
-    stop = f"ray job stop --address {address} {job}"
+    unset = f"env {' '.join(f'-u {name}' for name in named)} " if named else ""
+    stop = f"{unset}ray job stop --address {address} {job}"
     print(f"{'following' if running else 'started'} job {job} at {address}; `{stop}` stops it")
     try:
         info = _follow(client, address, job)

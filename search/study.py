@@ -121,6 +121,10 @@ class Study:
         states = [t.state for t in self._trials() if attrs.items() <= t.user_attrs.items()]
         return any(state != TrialState.FAIL for state in states) or len(states) >= MAX_ATTEMPTS
 
+    def numbers(self) -> set[int]:
+        """Return the numbers of all trials that were asked for."""
+        return {trial.number for trial in self._trials() if trial.state != TrialState.WAITING}
+
     def running(self) -> list[tuple[int, dict[str, ParamValue]]]:
         """List the trials that were asked for and never told: after a restart they are taken up again."""
         return [(t.number, self._params(t)) for t in self._trials(TrialState.RUNNING)]

@@ -12,17 +12,17 @@ from ray import tune
 from search.capacity import Capacity
 from search.code_version import CodeVersion
 from search.confirming import missing, wanted
-from search.events import Decided, Ended, Event, Reported, SearchEnded, SearchStarted
+from search.events import Event, SearchEnded, SearchStarted
 from search.groups import GroupSettings
-from search.halving import LOST, Decision, Halving, rung_tokens
+from search.halving import rung_tokens
 from search.ledger import FILE_NAME, Ledger, read_events
-from search.recorder import Listener, Recorder, TuneRecorder, hear, tell
+from search.recorder import Listener, Recorder, TuneRecorder
+from search.restored import open_study, peers_of, rungs_of
 from search.retention import Keeper, kept_weights
 from search.room import room_watch
 from search.scheduler import TokenHalving
 from search.searcher import StudySearcher
 from search.slots import Slot, SlotSettings
-from search.stalled import Peers, StallRule
 from search.state import SearchState, replay
 from search.study import Study
 from spaces.describe import describe
@@ -30,7 +30,6 @@ from spaces.experiment import Experiment
 from spaces.paths import replace_all
 from train_fn.address import bare
 from train_fn.errors import InputError
-from train_fn.report import Evaluation, Outcome
 
 TRIALS = "trials"
 """Folder of all trials' workspaces, in the search's folder."""
@@ -80,7 +79,7 @@ def search(
     began = time.time()
     past = list(read_events(inputs.folder / FILE_NAME))
     recorder = Recorder(ledger, replay(past), tuple(listeners))
-    study = _open_study(experiment, inputs.folder, recorder.state, past)
+    study = open_study(experiment, inputs.folder, recorder.state, past)
     recorder.record(
         SearchStarted(
             time=began,
@@ -92,15 +91,12 @@ def search(
             code_change_allowed=inputs.code_change_allowed,
         )
     )
-    halving = Halving(experiment.halving, experiment.base.run.max_tokens)
-    lost = [number for number, trial in recorder.state.trials.items() if trial.status in LOST]
-    halving.restore(_decisions(past), lost)
+    halving = rungs_of(experiment, past, recorder.state)
     keeper = Keeper(recorder, inputs.folder / TRIALS, kept_weights(experiment))
 
     def over(number: int) -> None:
         keeper.ended(number)
-        if recorder.state.trials[number].status in LOST:
-            halving.forget(number)
+        halving.ended(number, recorder.state.trials[number].status)
 
     callback = TuneRecorder(recorder, study, experiment.base, over)
     callback.end_halved()
@@ -113,7 +109,7 @@ def search(
         inputs.capacity,
     )
     scheduler = TokenHalving(
-        halving, callback.decided, _peers(experiment, past, recorder.state), callback.stalled
+        halving, callback.decided, peers_of(experiment, past, recorder.state), callback.stalled
     )
     try:
         _fit(experiment, inputs, searcher, scheduler, callback)
@@ -142,8 +138,8 @@ def is_complete(experiment: Experiment, folder: Path, state: SearchState, past: 
     """
     if state.status not in ("finished", "failed"):
         return False
-    study = _open_study(experiment, folder, state, past)
-    return not study.running() and _status(state, study, experiment) != "interrupted"
+    study = open_study(experiment, folder, state, past)
+    return not study.running() and _status(state, study, experiment) == state.status
 
 
 def with_rungs(experiment: Experiment) -> Experiment:
@@ -233,51 +229,3 @@ def _status(state: SearchState, study: Study, experiment: Experiment) -> str:
     if missing(state, experiment.confirm):
         return "interrupted"
     return "finished"
-
-
-def _open_study(experiment: Experiment, folder: Path, state: SearchState, past: list[Event]) -> Study:
-    """Open the study, and tell it what only the ledger knows."""
-    study = Study.open(experiment, folder)
-    _reconcile(study, state, past)
-    return study
-
-
-def _reconcile(study: Study, state: SearchState, past: list[Event]) -> None:
-    """Tell the study what only the ledger knows: a crash may have come between the two."""
-    running = {number for number, _ in study.running()}
-    for number in running.intersection(state.trials):
-        hear(study, state, number)
-    outcomes: dict[int, Outcome] = {e.outcome.trial: e.outcome for e in past if isinstance(e, Ended)}
-    for number, outcome in outcomes.items():
-        if number in running and outcome.status != "cancelled":
-            tell(study, state, outcome)
-
-
-def _peers(experiment: Experiment, past: list[Event], state: SearchState) -> Peers:
-    """Return the trials' losses so far; runs that confirm a trial are none of its peers."""
-    run = experiment.base.run
-    peers = Peers(StallRule(enabled=experiment.base.doom.enabled), run.max_tokens, run.window_tokens)
-    reports = (event.report for event in past if isinstance(event, Reported))
-    known = ((report, state.trials[report.trial]) for report in reports)
-    peers.restore((report, trial.params) for report, trial in known if trial.confirms is None)
-    return peers
-
-
-def _decisions(past: list[Event]) -> Iterable[tuple[Decision, Evaluation]]:
-    """Pair each decision with the evaluation it judged.
-
-    Raises:
-        InputError: There is none.
-    """
-    evaluations: dict[tuple[int, int], Evaluation] = {}
-    for event in past:
-        if isinstance(event, Reported) and event.report.eval is not None:
-            evaluations[event.report.trial, event.report.tokens_seen] = event.report.eval
-        elif isinstance(event, Decided):
-            at = event.decision.trial, event.decision.tokens_seen
-            if at not in evaluations:
-                raise InputError(
-                    f"the ledger judges trial {at[0]} at {at[1]:,} tokens, where it was never evaluated; "
-                    "restore the file, or begin anew with --fresh"
-                )
-            yield event.decision, evaluations[at]

@@ -14,6 +14,6 @@ def paired_difference(a: Evaluation, b: Evaluation) -> tuple[float, float]:
         The NLL of `a` less that of `b`, and its standard error.
     """
     assert a.example_tokens == b.example_tokens, "trials are compared on the same examples"
-    tokens = a.example_tokens
+    tokens, conversations = a.example_tokens, a.example_conversations or b.example_conversations
     sums = [w * (x - y) for w, x, y in zip(tokens, a.example_nll, b.example_nll, strict=True)]
-    return ratio_estimate(sums, tokens, a.example_conversations)
+    return ratio_estimate(sums, tokens, conversations)

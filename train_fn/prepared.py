@@ -53,7 +53,9 @@ class Split:
 
     @cached_property
     def conversations(self) -> npt.NDArray[np.int32]:
-        """A number for the conversation of each example; int32 [n]."""
+        """A number for the conversation of each example; int32 [n]. In data from before each has its own."""
+        if "conversation" not in self._table.column_names:
+            return np.arange(len(self), dtype=np.int32)
         return self._column("conversation").astype(np.int32)
 
     @cached_property

@@ -114,7 +114,8 @@ def window_report(trial: int, tokens: int, curve: Curve, part: Sequence[float]) 
     """
     finite = [loss for loss in part if math.isfinite(loss)]
     mean = statistics.fmean(finite) if finite else 0.0
-    points, one = (Point(tokens, mean, mean, mean),) if finite else (), curve.summary()
+    one = curve.summary()
+    points = (Point(tokens, mean, one.ema_90, one.ema_98),) if finite else ()
     rest = (1.0, 1.0, 0.0, 0, 0.0, 0, one.trend, 1.0, 1.0, 0.0, None)
     return Report(trial, tokens, one.steps, len(part), mean, points, *rest)
 

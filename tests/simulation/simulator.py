@@ -8,7 +8,7 @@ from typing import Protocol
 
 from search.confirming import Repeat, wanted
 from search.events import Ended, Event, Reported, TrialStarted
-from search.halving import LOST, Decision, Halving
+from search.halving import Decision, Halving
 from search.searcher import StudySearcher
 from search.state import SearchState, replay
 from search.study import Study
@@ -168,8 +168,7 @@ def _trial(
         outcome = Outcome(number, status, reason, tokens, steps, 0, nll, 0.01, 1.0, 0.0, None)
         done.outcomes.append(outcome)
         proposer.tell(outcome, evaluations)
-        if status in LOST:
-            halving.forget(number)
+        halving.ended(number, status)
 
     for window in range(run.max_tokens // run.window_tokens):
         yield began + tokens * SECONDS_PER_TOKEN

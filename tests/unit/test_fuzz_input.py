@@ -19,9 +19,10 @@ from search.events import SearchStarted
 from search.ledger import encode, read_events
 from search.lock import read_owner
 from search.model_shape import shape_of
+from search.restored import decisions_of
 from search.state import replay
 from search.summary import summarise
-from search.tuner import _decisions, with_rungs
+from search.tuner import with_rungs
 from spaces.describe import describe
 from spaces.load import load_experiment
 from spaces.override import override
@@ -148,7 +149,7 @@ def test_a_ledger_is_refused_or_tells_of_a_search(
     (folder / "events.jsonl").write_bytes(content)
     past = clear(lambda: list(read_events(folder / "events.jsonl")))
     if past is not None and (state := clear(lambda: replay(past))) is not None:
-        clear(lambda: list(_decisions(past)))
+        clear(lambda: list(decisions_of(past)))
         json.dumps(summarise(state, experiment(), folder, {}), allow_nan=False)
     clear(lambda: read_search(folder.parent, "exp9"))
 

@@ -9,7 +9,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 
-from search.halving import LOST, Decision, Halving
+from search.halving import Decision, Halving
 from search.stalled import Peers, StallRule
 from search.study import Study
 from spaces import exp4
@@ -168,6 +168,5 @@ class _Ours:
             status = "finished"
         outcome = Outcome(trial, status, "", tokens, 0, 0, nll, None, 0.0, 0.0, None)
         self._study.tell(outcome, evaluations)
-        if status in LOST:
-            self._halving.forget(trial)
+        self._halving.ended(trial, status)
         return False

@@ -1,7 +1,9 @@
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from analysis.held_out import read_held_out
@@ -33,9 +35,26 @@ def test_the_held_out_examples_come_in_their_order_and_as_many_trained_ones(
         assert np.array_equal(np.concatenate([pair.prompt, pair.reply]), prepared.eval.tokens(i))
         assert len(pair.prompt) == prepared.eval.prompt_lengths[i]
         assert pair.reply[-1] == end
+    assert [pair.conversation for pair in held.pairs] == prepared.eval.conversations.tolist()
     again, other = read_held_out(record, storage), read_held_out(record, storage, seed=1)
     assert [pair.id for pair in again.trained] == [pair.id for pair in held.trained]
     assert [pair.id for pair in other.trained] != [pair.id for pair in held.trained]
+
+
+def test_data_from_before_has_a_conversation_for_each_example(
+    search: SearchRecord, prepared: Prepared, tmp_path: Path
+) -> None:
+    folder = tmp_path / "data" / prepared.key
+    shutil.copytree(prepared.folder, folder)
+    for name in ("train", "eval"):
+        table = pa.ipc.open_file(folder / f"{name}.arrow").read_all().drop_columns("conversation")
+        with (
+            pa.OSFile(str(folder / f"{name}.arrow"), "wb") as sink,
+            pa.ipc.new_file(sink, table.schema) as file,
+        ):
+            file.write_table(table)
+    held = read_held_out(replace(search, data_key=prepared.key), tmp_path)
+    assert [pair.conversation for pair in held.pairs] == list(range(len(held.pairs)))
 
 
 def test_the_sample_is_not_what_a_trial_of_the_same_seed_saw_first(

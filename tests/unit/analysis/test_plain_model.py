@@ -47,6 +47,9 @@ def test_the_nll_is_that_of_the_evaluation_of_the_search(plain: PlainModel, pair
         assert found.stderr == pytest.approx(theirs.stderr, abs=1e-5)
         assert found.example_nll == pytest.approx(theirs.example_nll, abs=1e-4)
         assert found.example_tokens == theirs.example_tokens
+        assert found.example_conversations == tuple(range(len(mine)))
+    one = response_nll(plain, [replace(pair, conversation=k // 2) for k, pair in enumerate(mine)])
+    assert one.stderr != pytest.approx(found.stderr, abs=1e-6), "it counts conversations"
 
 
 def test_what_exceeds_the_context_is_cut_from_the_beginning_of_a_prompt(

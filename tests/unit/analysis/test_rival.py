@@ -28,6 +28,8 @@ def test_a_reply_costs_the_same_however_it_is_cut_into_tokens() -> None:
     assert ours.example_tokens == (5, 20)
     assert ours.nll == pytest.approx((10 + 30) / 25)
     assert per_token(JUDGED, [10, 10]).nll == JUDGED.nll
+    four = Evaluation(2.0, 0.1, (1.0, 1.0, 3.0, 3.0), (10,) * 4, 0.5, (0, 0, 1, 1))
+    assert per_token(four, [10] * 4).stderr == pytest.approx(1.0), "of two conversations"
 
 
 def test_another_tokenizer_reads_the_same_texts(tmp_path: Path) -> None:

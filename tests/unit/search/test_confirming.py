@@ -57,6 +57,24 @@ def test_a_repeat_that_failed_twice_is_given_up() -> None:
     assert missing(replay([*once, *a_repeat(5, 1, 1, None, "failed")]), TWO) == ALL[1:]
 
 
+def test_who_is_given_up_fills_no_place_among_the_best() -> None:
+    """The best diverges with another seed, and the runs of the second fail: the third is asked."""
+    events = small_search()[:-1]
+    events += [trial_started(1050.0, 9), Reported(1051.0, report(9, MAX_TOKENS, 2.95))]
+    events.append(Ended(1052.0, replace(outcome(9, "finished", MAX_TOKENS, 2.95), checkpoint="weights")))
+    events += a_repeat(10, 1, 1, None, "diverged")
+    one = ConfirmConfig(top=1, seeds=1)
+    with_weights = [
+        replace(e, outcome=replace(e.outcome, checkpoint="weights"))
+        if isinstance(e, Ended) and e.outcome.status == "finished"
+        else e
+        for e in events
+    ]
+    assert missing(replay(with_weights), one) == [Repeat(0, 1)]
+    failed = [*with_weights, *a_repeat(11, 0, 1, None, "failed"), *a_repeat(12, 0, 1, None, "failed")]
+    assert missing(replay(failed), one) == [Repeat(9, 1)]
+
+
 def test_more_seeds_or_trials_leave_what_was_done() -> None:
     state = replay(confirmed_search(2.5, 2.9, 2.6, 2.8))
     assert missing(state, TWO) == []

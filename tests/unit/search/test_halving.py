@@ -128,7 +128,7 @@ def test_one_may_stay_for_the_noise_where_few_have_arrived() -> None:
 def test_who_is_lost_later_measures_nobody() -> None:
     rungs = halving(noise_band=0)
     assert [one.keep for one in run(rungs, [1.0, 2.0])] == [True, False]
-    rungs.forget(0)
+    rungs.ended(0, "diverged")
     decision = rungs.decide(2, 100, evaluation(1.5))
     assert decision is not None
     assert (decision.keep, decision.peers, decision.cutoff) == (True, 2, 2.0)
@@ -139,7 +139,7 @@ def test_who_is_lost_later_measures_nobody() -> None:
 def test_who_is_lost_later_gives_back_its_place_among_those_who_stay_for_the_noise() -> None:
     rungs = halving(noise_band=3.0, extra_survivors=0.25)
     assert [one.keep for one in run(rungs, [2.0, 2.01, 2.02], noise=1.0)] == [True, True, False]
-    rungs.forget(1)
+    rungs.ended(1, "overflowing")
     decision = rungs.decide(3, 100, evaluation(2.02, 1.0, 3))
     assert decision is not None
     assert decision.keep
@@ -160,7 +160,7 @@ def test_restored_rungs_decide_as_live_ones(
     made, lost_before = [], []
     for number, value in enumerate(values):
         if number - 3 in doomed:
-            live.forget(number - 3)
+            live.ended(number - 3, "failed")
         for tokens in (100, 300):
             seen = evaluation(value, 0.5, number)
             decision = live.decide(number, tokens, seen)
@@ -168,12 +168,13 @@ def test_restored_rungs_decide_as_live_ones(
                 made.append((decision, seen))
     first_after = made[cut][0].trial if cut < len(made) else len(values)
     lost_before = [one for one in doomed if one + 3 <= first_after]
-    restored.restore(made[:cut], lost_before)
+    statuses = {one: "failed" if one in lost_before else "halved" for one in range(len(values))}
+    restored.restore(made[:cut], statuses)
     known = set(lost_before)
     for decision, seen in made[cut:]:
         for one in sorted(doomed - known):
             if one + 3 <= decision.trial:
-                restored.forget(one)
+                restored.ended(one, "failed")
                 known.add(one)
         assert restored.decide(decision.trial, decision.tokens_seen, seen) == decision
     assert [restored.stopped(k) for k in range(len(values))] == [live.stopped(k) for k in range(len(values))]

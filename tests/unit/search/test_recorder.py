@@ -10,9 +10,9 @@ from search.faults import Retry
 from search.halving import Decision
 from search.ledger import FILE_NAME, Ledger, read_events
 from search.recorder import Recorder, TuneRecorder
+from search.restored import decisions_of
 from search.state import SearchState, replay
 from search.study import Study
-from search.tuner import _decisions
 from spaces.load import load_experiment
 from train_fn.report import Evaluation, Outcome, Report
 from train_fn.times import Times
@@ -96,7 +96,7 @@ def test_a_repeated_report_that_is_judged_is_kept_for_the_next_command(desk: Des
     assert (known.tokens_seen, len(known.evals)) == (1750, 1)
     assert known.status == ("running" if keep else "halved")
     past = list(read_events(desk.path))
-    assert [made.tokens_seen for made, _ in _decisions(past)] == [1690]
+    assert [made.tokens_seen for made, _ in decisions_of(past)] == [1690]
     assert replay(past) == desk.recorder.state
 
 

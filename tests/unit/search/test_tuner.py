@@ -3,18 +3,18 @@ from pathlib import Path
 
 import pytest
 
-from search.events import Decided, Ended, Event, Reported, SearchEnded, TrialStarted
-from search.halving import Decision
+from search.confirming import Repeat
+from search.events import Ended, Event, SearchEnded, TrialStarted
 from search.state import SearchState, replay
 from search.study import Study
-from search.tuner import _decisions, _reconcile, is_complete, with_rungs
+from search.tuner import is_complete, with_rungs
 from spaces.experiment import BudgetConfig, Experiment
 from spaces.load import load_experiment
 from spaces.override import override
 from tests.unit.search.recorded import confirmed_search, experiment, outcome, small_search
-from train_fn.report import Evaluation, Outcome, Report, Status
+from train_fn.errors import InputError
+from train_fn.report import Outcome, Status
 
-EVALUATION = Evaluation(2.0, 0.1, (2.0, 2.0), (3, 3), 0.1)
 TWO = override(load_experiment("exp4", "laptop"), ["budget.trials=2", "confirm.top=0"])
 ONE = override(TWO, ["budget.trials=1"])
 
@@ -65,6 +65,7 @@ def test_a_search_is_complete_when_enough_trials_ended_for_good(
         (("finished", "halved"), "running", "it crashed at the last moment"),
         (("finished", "cancelled"), "interrupted", "the trial goes on"),
         (("finished", "cancelled"), "failed", "its workers refused it, and may not again"),
+        (("finished", "halved"), "failed", "its end could not be written down, and may be now"),
         (("finished",), "finished", "the budget is larger now"),
         (("finished", "failed"), "finished", "the trial is tried again"),
         (("failed", "failed", "failed"), "failed", "the second trial is tried again"),
@@ -101,6 +102,9 @@ def test_a_search_is_complete_when_its_best_trials_are_confirmed(tmp_path: Path)
     numbers = [study.ask()[0] for _ in range(4)]
     for number in numbers:
         study.tell(outcome(number, "finished", 4000, 2.0), {})
+    for repeat in (Repeat(1, 1), Repeat(0, 1), Repeat(1, 2), Repeat(0, 2)):
+        number, _ = study.repeat(repeat.confirms, repeat.seed)
+        study.tell(outcome(number, "finished", 4000, 2.0), {})
 
     def complete(about: Experiment, past: list[Event]) -> bool:
         return is_complete(about, tmp_path, replay(past), past)
@@ -113,31 +117,7 @@ def test_a_search_is_complete_when_its_best_trials_are_confirmed(tmp_path: Path)
     assert not complete(override(small, ["budget.trials=5"]), whole)
 
 
-def reported(trial: int, tokens: int) -> Reported:
-    report = Report(
-        trial, tokens, 1, 1, 2.0, (), 0.1, 0.5, 0.0, 0, 0.0, 0, "flat", 9.0, 1.0, 0.2, EVALUATION
-    )  # fmt: skip
-    return Reported(0.0, report)
-
-
-def test_decisions_are_paired_with_what_they_judged() -> None:
-    decision = Decision(3, 0, 0, 20, 21, 2.0, None, None, None, 1, True, "first")
-    past = [reported(3, 21), reported(4, 21), Decided(0.0, decision), reported(3, 63)]
-    assert list(_decisions(past)) == [(decision, EVALUATION)]
-
-
-def test_a_crash_between_ledger_and_study_is_mended(tmp_path: Path) -> None:
-    study = Study.open(load_experiment("exp4", "laptop"), tmp_path)
-    number, params = study.ask()
-    other, other_params = study.ask()
-    past = [
-        TrialStarted(0.0, number, 0, params, {}),
-        TrialStarted(0.0, other, 0, other_params, {}),
-        reported(number, 180),
-        Ended(0.0, Outcome(number, "finished", "done", 180, 9, 0, 2.0, 0.1, 1.0, 0.1, "weights")),
-        Ended(0.0, Outcome(other, "cancelled", "stopped", 0, 0, 0, None, None, 0.0, 0.0, None)),
-    ]
-    _reconcile(study, replay(past), list(past))
-    assert [running for running, _ in study.running()] == [other]
-    _reconcile(study, replay(past), list(past))
-    assert study.count() == 2
+def test_a_study_that_lacks_a_trial_of_the_ledger_is_refused(tmp_path: Path) -> None:
+    past = recorded(tmp_path / "whole", "finished", "halved")
+    with pytest.raises(InputError, match=r"study\.journal lacks trial 0, which the ledger knows"):
+        is_complete(TWO, tmp_path / "lost", *past)

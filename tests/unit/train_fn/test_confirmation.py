@@ -58,6 +58,20 @@ def test_means_have_the_pooled_error_and_the_lowest_leads() -> None:
     assert (found.best, found.tied, found.preferred_for) == (4, (4,), "")
 
 
+def test_the_noise_of_a_lead_counts_conversations() -> None:
+    def lead(conversations: tuple[int, ...]) -> float:
+        spreads = (2.0, 2.0, -2.0, -2.0)
+        odd = Evaluation(3.5, 0.1, tuple(3.5 + x for x in spreads), (10,) * 4, 0.1, conversations)
+        even = Evaluation(3.0, 0.1, (3.0,) * 4, (10,) * 4, 0.1, conversations)
+        runs = [[replace(run(seed, 3.0), evaluation=one) for seed in (0, 1)] for one in (even, odd)]
+        found = confirmation([Candidate(k, own, (other,)) for k, (own, other) in enumerate(runs)])
+        assert found is not None
+        assert found.lead is not None
+        return found.lead.noise
+
+    assert lead((0, 0, 1, 1)) > 1.5 * lead(())
+
+
 def test_the_noise_of_examples_is_in_the_noise_of_a_lead() -> None:
     quiet = [candidate(0, 3.0, 3.02), candidate(1, 3.5, 3.52)]
     odd = tuple(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.toys import toy_base, toy_examples, toy_train_config
+from tests.toys import ToyExamples, toy_base, toy_examples, toy_train_config
 from train_fn.config import LoraConfig
 from train_fn.evaluate import baseline, evaluate
 from train_fn.loss import PackedLoss
@@ -23,6 +23,24 @@ def test_packing_does_not_change_the_figures_and_training_mode_stays() -> None:
     assert wide.example_nll == pytest.approx(narrow.example_nll, abs=1e-5)
     assert wide.nll == pytest.approx(np.average(wide.example_nll, weights=wide.example_tokens))
     assert wide.example_tokens == tuple((EXAMPLES.lengths - EXAMPLES.prompt_lengths).tolist())
+
+
+class InPairs(ToyExamples):
+    """Two examples of each conversation."""
+
+    @property
+    def conversations(self) -> np.ndarray:
+        return np.arange(len(self), dtype=np.int32) // 2
+
+
+def test_the_error_counts_conversations() -> None:
+    module = PackedLoss(fresh_model(toy_base(), toy_train_config(), torch.float32))
+    alone = evaluate(module, EXAMPLES, 4096, CPU)
+    rows = tuple(np.array(row) for row in EXAMPLES.rows for _ in range(2))
+    twice = InPairs(rows, np.repeat(EXAMPLES.prompt_lengths, 2), np.repeat(EXAMPLES.sources, 2))
+    found = evaluate(module, twice, 4096, CPU)
+    assert found.example_conversations == tuple(k // 2 for k in range(60))
+    assert found.stderr == pytest.approx(alone.stderr), "the same twice says no more"
 
 
 def test_baseline_is_kept_and_ignores_lora(tmp_path: Path) -> None:

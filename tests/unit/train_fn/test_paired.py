@@ -34,4 +34,6 @@ def test_the_replies_of_a_conversation_count_together() -> None:
     b = Evaluation(0.0, 0.0, (2.0,) * 6, tokens, 0.0, (0, 0, 1, 1, 2, 2))
     error = paired_difference(a, b)[1]
     assert math.isclose(error, math.sqrt(3 / 2 * 2 * 0.1**2) / 3)
-    assert error > paired_difference(replace(a, example_conversations=()), b)[1]
+    old = replace(a, example_conversations=())
+    assert error > paired_difference(old, replace(b, example_conversations=()))[1]
+    assert paired_difference(old, b)[1] == paired_difference(b, old)[1] == error, "one of them knows"
