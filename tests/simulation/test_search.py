@@ -144,7 +144,7 @@ def test_an_interrupted_search_goes_on_as_if_nothing_had_happened(tmp_path: Path
     part = study_search(tmp_path / "part", trials=7, seed=4)
     plan = experiment(16, seed=4)
     halving = Halving(plan.halving, MAX_TOKENS)
-    halving.restore(part.decisions)
+    halving.restore(part.decisions, {one.trial: one.status for one in part.outcomes})
     rest = simulate(plan, World(4), Study.open(plan, tmp_path / "part"), halving)
     assert {**part.params, **rest.params} == whole.params
     assert part.outcomes + rest.outcomes == whole.outcomes
