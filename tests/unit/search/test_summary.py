@@ -240,8 +240,8 @@ def test_where_nobody_came_to_the_end_the_way_on_is_named() -> None:
 
 
 def test_a_best_trial_whose_other_seeds_all_failed_is_not_called_confirmed() -> None:
-    about = dataclasses.replace(experiment(), budget=BudgetConfig(trials=4), confirm=ConfirmConfig(1, 1))
-    events = small_search()[:-1]
+    about = dataclasses.replace(experiment(), budget=BudgetConfig(trials=3), confirm=ConfirmConfig(1, 1))
+    events = [e for e in small_search()[:-1] if subject(e) != 0]  # or the next best would be asked
     for trial in range(4, 4 + MAX_ATTEMPTS):
         events += a_repeat(trial, 1, 1, None, "failed")
     lines = closing_lines(replay([*events, SearchEnded(1200.0, "finished", 200.0)]), about, STORAGE, "x")
