@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from train_fn.data_report import DataReport
-from train_fn.report import Evaluation, Status
+from train_fn.report import DOOMED, Evaluation, Status
 from train_fn.times import Times
 
 TrialStatus = Status | Literal["running"]
@@ -95,7 +95,7 @@ class TrialRecord:
     @property
     def doomed(self) -> bool:
         """Whether the trial was ended because it could not be saved."""
-        return self.status in ("diverged", "overflowing")
+        return self.status in DOOMED
 
     @property
     def last_eval(self) -> Scored | None:

@@ -9,6 +9,7 @@ from search.study import MAX_ATTEMPTS
 from search.trial_state import TrialState
 from spaces.experiment import ConfirmConfig
 from train_fn.config import SEEDS
+from train_fn.report import DOOMED
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ def wanted(state: SearchState, confirm: ConfirmConfig) -> list[Repeat]:
         state: A search whose trials are over: before that the best ones are not known.
         confirm: How many of the finished trials, and with how many seeds beside their own.
     """
-    out = {again.confirms for again in repeats(state) if again.status in ("diverged", "overflowing")}
+    out = {again.confirms for again in repeats(state) if again.status in DOOMED}
     out |= {again.confirms for again, times in _failures(state).items() if times >= MAX_ATTEMPTS}
     finished = [trial for trial in ranked(state) if trial.status == "finished"]
     top = finished[: confirm.top]

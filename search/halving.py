@@ -18,9 +18,9 @@ from dataclasses import dataclass, field, replace
 
 from spaces.experiment import HalvingConfig
 from train_fn.paired import paired_difference
-from train_fn.report import Evaluation
+from train_fn.report import DOOMED, Evaluation
 
-LOST = ("diverged", "overflowing", "failed")
+LOST = (*DOOMED, "failed")
 """How a trial ends that never could have been the best."""
 
 

@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from search.halving import rung_tokens
 from search.journal import open_journal, writing
 from search.sampler import make_sampler
-from search.told import CONFIRMS, RETRIED
+from search.told import CONFIRMS, RETRIED, uses_budget
 from spaces.experiment import Experiment, ParamValue
 from spaces.space import check_space
 from train_fn.errors import InputError
@@ -42,7 +42,7 @@ class Study:
         self._experiment = experiment
         self._study = study
         asked = [t for t in self._trials() if t.state != TrialState.WAITING]
-        self._used = sum(_uses_budget(trial) for trial in asked)
+        self._used = sum(uses_budget(trial) for trial in asked)
         self._steps = (
             *rung_tokens(experiment.halving, experiment.base.run.max_tokens),
             experiment.base.run.max_tokens,
@@ -197,7 +197,7 @@ class Study:
     def _tell_failed(self, trial: Trial, frozen: FrozenTrial, final: bool) -> None:
         attempt = frozen.user_attrs.get(_ATTEMPT, 1)
         again = not final and attempt < MAX_ATTEMPTS and CONFIRMS not in frozen.user_attrs
-        if again and _uses_budget(frozen):  # a crash may have come after this and before FAIL
+        if again and uses_budget(frozen):  # a crash may have come after this and before FAIL
             trial.set_user_attr(RETRIED, True)
             self._used -= 1  # its second attempt uses the budget in its place
         self._study.tell(trial, state=TrialState.FAIL)
@@ -241,10 +241,6 @@ class Study:
 
     def _trials(self, *states: TrialState) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False, states=states or None)
-
-
-def _uses_budget(trial: FrozenTrial) -> bool:
-    return not trial.user_attrs.get(RETRIED, False) and CONFIRMS not in trial.user_attrs
 
 
 def _suggest(trial: Trial, path: str, distribution: BaseDistribution) -> ParamValue:

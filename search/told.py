@@ -12,8 +12,8 @@ from statistics import median
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
-DOOMED = ("diverged", "overflowing")
-"""The status of a trial that is told as worse than all others."""
+from train_fn.report import DOOMED
+
 RETRIED, CONFIRMS = "retried", "confirms"
 """What the study notes of a failed trial that is tried again, and of one that runs another one again."""
 MOST_TOLD_TPE, MOST_TOLD_GP = 1_000, 200
@@ -32,8 +32,13 @@ def tellable(trial: FrozenTrial) -> bool:
     proposed for ever where the loss gets better towards what cannot run.
     """
     if trial.state == TrialState.FAIL:
-        return not trial.user_attrs.get(RETRIED, False) and CONFIRMS not in trial.user_attrs
+        return uses_budget(trial)
     return trial.state != TrialState.WAITING
+
+
+def uses_budget(trial: FrozenTrial) -> bool:
+    """Return whether a trial counts: neither is it tried again, nor does it run another one again."""
+    return not trial.user_attrs.get(RETRIED, False) and CONFIRMS not in trial.user_attrs
 
 
 def tell_tpe(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:

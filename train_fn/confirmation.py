@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from train_fn.paired import paired_difference
-from train_fn.report import Evaluation
+from train_fn.report import DOOMED, Evaluation
 
 T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 """97.5% points of Student's t for 1, 2, ... degrees of freedom; more are taken for the last, which is on the
@@ -208,7 +208,7 @@ def _ended(run: SeedRun) -> bool:
 
 
 def _doomed(run: SeedRun) -> bool:
-    return run.status in ("diverged", "overflowing")
+    return run.status in DOOMED
 
 
 def _runs(one: Candidate) -> list[SeedRun]:

@@ -11,6 +11,8 @@ from typing import Literal
 from train_fn.times import Times
 
 Status = Literal["finished", "halved", "diverged", "overflowing", "failed", "cancelled"]
+DOOMED: tuple[Status, ...] = ("diverged", "overflowing")
+"""How the doom rules end a trial."""
 
 
 @dataclass(frozen=True)
