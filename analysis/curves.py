@@ -83,15 +83,15 @@ def about(trial: TrialRecord) -> str:
     """Say in one line what a trial is and what became of it."""
     after = f"after {tokens_text(trial.eval_tokens)} tokens"
     nll = "" if trial.eval_nll is None else f", eval NLL {trial.eval_nll:.4f} {after}"
-    again = confirms_text(trial)
+    again = again_text(trial)
     return f"{trial.id}: {f'{again}, ' if again else ''}{params_text(trial.params)}, {trial.status}{nll}"
 
 
-def confirms_text(trial: TrialRecord) -> str:
-    """Say which trial a run confirms, and with what seed; nothing of a trial of its own."""
-    return (
-        "" if trial.confirms is None else f"{trial_id(trial.search, trial.confirms)} with seed {trial.seed}"
-    )
+def again_text(trial: TrialRecord) -> str:
+    """Say which trial a run is of again: with what other seed, or to its end; nothing of others."""
+    if trial.confirms is not None:
+        return f"{trial_id(trial.search, trial.confirms)} with seed {trial.seed}"
+    return "" if trial.finishes is None else f"{trial_id(trial.search, trial.finishes)} to its end"
 
 
 def curves(search: SearchRecord, best: TrialRecord | None) -> Curves:

@@ -15,7 +15,7 @@ from analysis.answer import Told, tell
 from analysis.behaviour_records import Listened
 from analysis.behaviour_view import BehaviourView, command, view
 from analysis.compare import Comparison, Row, objectives
-from analysis.curves import Curves, confirms_text, curves, group_of
+from analysis.curves import Curves, again_text, curves, group_of
 from analysis.figures import (
     EvalLine,
     Ladder,
@@ -105,7 +105,7 @@ def render(content: Content, now: float) -> str:
     environment.globals.update(
         count_text=count_text, params_text=params_text, seconds_text=seconds_text, short=short,
         tokens_text=tokens_text, value_text=value_text, lead_side=lead_side, kept_for_noise=kept_for_noise,
-        confirms_text=confirms_text,
+        again_text=again_text,
     )  # fmt: skip
     return environment.get_template("page.html").render(
         **_values(content),

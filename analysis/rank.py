@@ -97,10 +97,13 @@ def ranked(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
 
     Finished trials come before all others: an NLL after fewer tokens is no fair comparison. Diverged,
     overflowing and failed ones are never among them, and neither are runs that confirm a trial. Of equals the
-    one with fewer tokens at its evaluation comes first.
+    one with fewer tokens at its evaluation comes first. A halved trial that runs again to its end is there
+    once, as that run.
     """
     statuses = ("finished", "running", "halved", "cancelled")
     sound = [t for t in trials if t.confirms is None and t.status in statuses and t.eval_nll is not None]
+    again = {t.finishes for t in sound}
+    sound = [t for t in sound if t.number not in again]
     return sorted(sound, key=lambda t: (t.status != "finished", t.eval_nll, t.eval_tokens, t.number))
 
 
@@ -192,7 +195,10 @@ def saved(search: SearchRecord) -> Saved:
     def left(trials: list[TrialRecord]) -> int:
         return sum(max(0, search.max_tokens - trial.tokens_seen) for trial in trials)
 
-    halved = left([trial for trial in search.trials if trial.status == "halved"])
+    again = {trial.finishes for trial in search.trials}  # run to their end after all
+    halved = left(
+        [trial for trial in search.trials if trial.status == "halved" and trial.number not in again]
+    )
     doomed = left([trial for trial in search.trials if trial.doomed])
     tokens = sum(trial.tokens_seen for trial in search.trials)
     train_s = sum(trial.train_s for trial in search.trials)

@@ -84,6 +84,8 @@ class TrialRecord:
     checkpoint: str | None
     confirms: int | None = None
     """The trial that this one repeats with another seed, None for a trial of its own."""
+    finishes: int | None = None
+    """The halved trial that this one runs again to its end, None for others."""
     times: Times | None = None
     """What all its attempts spent their time on; None where an old ledger does not say."""
 

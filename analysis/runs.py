@@ -102,6 +102,7 @@ class _TrialStarted:
     params: dict[str, str | int | float | bool]
     config: dict[str, Any]
     confirms: int | None = None
+    finishes: int | None = None
 
 
 class _Trial:
@@ -181,6 +182,7 @@ class _Trial:
             start_overhead_s=last.start_overhead_s if last else 0.0,
             checkpoint=None if ended is None or self.weights_removed else ended.checkpoint,
             confirms=self.first.confirms,
+            finishes=self.first.finishes,
             times=_times(last, attempts if ended is not None else attempts[:-1]),
         )
 

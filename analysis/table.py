@@ -10,7 +10,7 @@ from analysis.answer import Told
 from analysis.behaviour_records import Listened
 from analysis.behaviour_view import command, headline
 from analysis.compare import Comparison, Row
-from analysis.curves import confirms_text
+from analysis.curves import again_text
 from analysis.figures import Rung
 from analysis.gate import Check
 from analysis.rank import Answer, confirmed, standing
@@ -102,7 +102,7 @@ def trial_table(search: SearchRecord, found: Answer) -> Table:
             nll_text(trial),
             tokens_text(trial.tokens_seen),
             str(trial.overflow_steps),
-            Text(f"{confirms_text(trial)}: {trial.reason}" if trial.confirms is not None else trial.reason),
+            Text(f"{again}: {trial.reason}" if (again := again_text(trial)) else trial.reason),
         )
     return table
 

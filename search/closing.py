@@ -35,7 +35,9 @@ def closing_lines(state: SearchState, experiment: Experiment, storage: Path, das
         lines.append(f"  {params_text(top.params)}")
         lines += [f"  {sentence}" for sentence in why_best(state, top, experiment.name)]
         to_come = missing(state, experiment.confirm) if len(tried(state)) >= experiment.budget.trials else []
-        if to_come:
+        if any(one.seed is None for one in to_come):
+            lines.append("  no trial came to its end yet: the same command runs the best halved one there")
+        elif to_come:
             lines.append(f"  not confirmed yet: {count_text(len(to_come), 'run')} with other seeds to come")
         lines.append(f"  weights: {weights_of(top, storage / experiment.name) or 'none kept'}")
     else:

@@ -139,7 +139,8 @@ def _about(experiment: Experiment) -> str:
         "One child run for each trial. The step of every figure is tokens seen, so trials with different "
         "batch sizes compare. `eval/nll` is the response NLL per token on the same held-out examples for "
         "every trial; the tags `status` and `reason` say how a trial ended and why. A run with the tag "
-        "`confirms` is the trial of that number once more, with another seed."
+        "`confirms` is the trial of that number once more, with another seed, and one with the tag "
+        "`finishes` a halved trial once more, to its end."
     )
 
 

@@ -50,6 +50,9 @@ class TrialStarted:
     confirms: int | None = None
     """The trial whose values are run again with another seed, None for a trial of its own. Ledgers from
     before there were such runs lack it."""
+    finishes: int | None = None
+    """The halved trial whose values are run again, to their end, since no trial came there; None for others.
+    Older ledgers lack it."""
 
 
 @dataclass(frozen=True)

@@ -181,6 +181,8 @@ def _trial_started(before: SearchState, after: SearchState, event: TrialStarted,
     tags = {"status": "running", "reason": "", "attempt": str(event.attempt), **_origin(after)}
     if event.confirms is not None:
         tags["confirms"] = str(event.confirms)
+    if event.finishes is not None:
+        tags["finishes"] = str(event.finishes)
     params: dict[str, str] = {}
     figures: tuple[Figure, ...] = ()
     if event.trial not in before.trials:

@@ -112,6 +112,9 @@ def event_lines(name: str, before: SearchState, after: SearchState, event: Event
         yield f"{_who(name, after.trials[event.trial])} starts again (attempt {attempts})"
     elif isinstance(event, TrialStarted) and event.confirms is not None:
         yield f"confirming: {_who(name, after.trials[event.trial])}"
+    elif isinstance(event, TrialStarted) and event.finishes is not None:
+        who = _who(name, after.trials[event.trial])
+        yield f"no trial came to its end, so the best halved one is run there: {who}"
     if isinstance(event, Retried):
         yield f"{_who(name, after.trials[event.trial])} goes on after a fault ({event.cause}): {event.told}"
     if isinstance(event, Ended):
@@ -221,9 +224,11 @@ def _row(name: str, trial: TrialState, max_tokens: int) -> tuple[str, ...]:
 
 
 def _who(name: str, trial: TrialState) -> str:
-    again = (
-        f" ({trial_id(name, trial.confirms)} with seed {trial.seed})" if trial.confirms is not None else ""
-    )
+    again = ""
+    if trial.confirms is not None:
+        again = f" ({trial_id(name, trial.confirms)} with seed {trial.seed})"
+    elif trial.finishes is not None:
+        again = f" ({trial_id(name, trial.finishes)} to its end)"
     return f"{trial_id(name, trial.trial)}{again}"
 
 

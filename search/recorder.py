@@ -111,11 +111,11 @@ class TuneRecorder(tune.Callback):  # type: ignore[misc]
 
     def _start(self, trial: Any) -> None:
         number, params = int(trial.config["trial"]), dict(trial.config["params"])
-        confirms = trial.config["confirms"]
         config = plain_config(space.apply(self._base, params, trial.config["seed"]))
         known = self._recorder.state.trials.get(number)
         attempt = known.attempts if known else 0
-        self._recorder.record(TrialStarted(time.time(), number, attempt, params, config, confirms))
+        again = trial.config["confirms"], trial.config["finishes"]
+        self._recorder.record(TrialStarted(time.time(), number, attempt, params, config, *again))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any

@@ -49,12 +49,13 @@ def rungs_of(experiment: Experiment, past: list[Event], state: SearchState) -> H
 
 
 def peers_of(experiment: Experiment, past: list[Event], state: SearchState) -> Peers:
-    """Return the trials' losses so far; runs that confirm a trial are none of its peers."""
+    """Return the trials' losses so far; runs of a trial again are none of its peers."""
     run = experiment.base.run
     peers = Peers(StallRule(enabled=experiment.base.doom.enabled), run.max_tokens, run.window_tokens)
     reports = (event.report for event in past if isinstance(event, Reported))
     known = ((report, state.trials[report.trial]) for report in reports)
-    peers.restore((report, trial.params) for report, trial in known if trial.confirms is None)
+    own = (pair for pair in known if pair[1].confirms is None and pair[1].finishes is None)
+    peers.restore((report, trial.params) for report, trial in own)
     return peers
 
 

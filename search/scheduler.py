@@ -34,10 +34,10 @@ class TokenHalving(FIFOScheduler):  # type: ignore[misc]
         self._on_decision, self._on_stalled = on_decision, on_stalled
 
     def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, Any]) -> str:
-        """Judge a report, but not of a run that confirms another trial.
+        """Judge a report, but not of a run of another trial again.
 
-        Such a run goes to its end: stopped at a rung it would confirm nothing, and counted there it would
-        crowd out the trials that the rung is for.
+        Such a run goes to its end: stopped at a rung it would say nothing, and counted there it would crowd
+        out the trials that the rung is for.
 
         Args:
             tune_controller: Not needed.
@@ -45,7 +45,8 @@ class TokenHalving(FIFOScheduler):  # type: ignore[misc]
             result: With a `Report` under `report` when a window ended.
         """
         report = result.get("report")
-        if not isinstance(report, Report) or trial.config["confirms"] is not None:
+        again = trial.config["confirms"] is not None or trial.config["finishes"] is not None
+        if not isinstance(report, Report) or again:
             return str(TrialScheduler.CONTINUE)
         number = int(trial.config["trial"])
         verdict = self._peers.judge(report, trial.config["params"])

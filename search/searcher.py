@@ -6,13 +6,12 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from search.capacity import Capacity
-from search.confirming import Repeat
-from search.study import Study
+from search.study import Repeat, Study
 from spaces.experiment import ParamValue
 
 
 class StudySearcher(Searcher):  # type: ignore[misc]
-    """Hands out trials until the budget is used, then the runs that confirm the best of them. Who tells the
+    """Hands out trials until the budget is used, then the runs that the answer waits for. Who tells the
     study is the driver, which knows the outcomes."""
 
     def __init__(
@@ -28,7 +27,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         Args:
             study: Proposes trials.
             trials: The budget.
-            repeats: Asked when all trials of the budget are over: which runs confirm the best.
+            repeats: Asked when all trials of the budget are over: which of them are run again.
             has_room: Asked before a trial is handed out; none is while it says no.
             capacity: No trial is handed out while so many are live.
         """
@@ -48,7 +47,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return the next trial: `trial` is its number, `params` its values, `confirms` and `seed` which one
-        it runs again with what seed, both None for a trial of its own.
+        it runs again with what seed, `finishes` which one it runs to its end; None where it does not.
 
         The answer is None while the trials of the budget are live, for they may fail and be tried again, and
         nobody knows the best yet; again while the last repeats are; and while the machines or the disk have
@@ -68,21 +67,21 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             number, params = repeated
         else:
             return None if self._live else str(Searcher.FINISHED)
-        confirms, seed = self._study.repeat_of(number) or (None, None)
-        self._live[trial_id] = confirms is None
-        return {"trial": number, "params": params, "confirms": confirms, "seed": seed}
+        again = self._study.repeat_of(number)
+        self._live[trial_id] = again is None
+        return {"trial": number, "params": params, **_kind(again)}
 
     def _due(self) -> int:
         """Count the trials that would be handed out now if there was room for all."""
         left = len(self._left_over) + max(0, self._trials - self._study.count())
         if left or any(self._live.values()):
             return left
-        return sum(not self._study.is_repeated(one.confirms, one.seed) for one in self._repeats())
+        return sum(not self._study.is_repeated(one) for one in self._repeats())
 
     def _next_repeat(self) -> tuple[int, dict[str, ParamValue]] | None:
         for one in self._repeats():
-            if not self._study.is_repeated(one.confirms, one.seed):
-                return self._study.repeat(one.confirms, one.seed)
+            if not self._study.is_repeated(one):
+                return self._study.repeat(one)
         return None
 
     def on_trial_complete(
@@ -96,3 +95,12 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 
     def restore(self, checkpoint_path: str) -> None:
         """Restore nothing."""
+
+
+def _kind(again: Repeat | None) -> dict[str, int | None]:
+    """Return whether a trial confirms another one or runs it to its end, as `suggest` says it."""
+    if again is None:
+        return {"confirms": None, "seed": None, "finishes": None}
+    if again.seed is None:
+        return {"confirms": None, "seed": None, "finishes": again.of}
+    return {"confirms": again.of, "seed": again.seed, "finishes": None}

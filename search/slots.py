@@ -67,7 +67,7 @@ class Slot(tune.Trainable):  # type: ignore[misc]
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Hand the next trial to the running worker group."""
-        if new_config["confirms"] is not None:
+        if new_config["confirms"] is not None or new_config["finishes"] is not None:
             self._free_since = (
                 time.time()
             )  # the slot may have waited for the last trials, which is no start-up

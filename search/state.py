@@ -145,13 +145,15 @@ def tokens_spent(state: SearchState) -> int:
 
 
 def tokens_saved(state: SearchState, max_tokens: int) -> int:
-    """Return the tokens that stopped trials did not spend.
+    """Return the tokens that stopped trials did not spend, unless they ran again to their end.
 
     Args:
         state: The search.
         max_tokens: What a trial spends that is not stopped.
     """
     stopped = [t for t in state.trials.values() if t.status in ("halved", "diverged", "overflowing")]
+    again = {trial.finishes for trial in finishing(state)}
+    stopped = [trial for trial in stopped if trial.trial not in again]
     return sum(max(0, max_tokens - trial.tokens_seen) for trial in stopped)
 
 
@@ -163,6 +165,11 @@ def tried(state: SearchState) -> list[TrialState]:
 def repeats(state: SearchState) -> list[TrialState]:
     """List the runs that confirm another trial."""
     return [state.trials[number] for number in state.confirming]
+
+
+def finishing(state: SearchState) -> list[TrialState]:
+    """List the runs of halved trials to their end."""
+    return [trial for trial in tried(state) if trial.finishes is not None]
 
 
 def counts(trials: Iterable[TrialState]) -> dict[TrialStatus, int]:
@@ -219,6 +226,7 @@ def _trial_started(state: SearchState, event: TrialStarted) -> SearchState:
             event.config,
             event.time,
             event.confirms,
+            event.finishes,
             attempt_began=event.time,
             last_time=event.time,
         )

@@ -6,6 +6,7 @@ interrupted goes on from it.
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -23,7 +24,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from search.halving import rung_tokens
 from search.journal import open_journal, writing
 from search.sampler import make_sampler
-from search.told import CONFIRMS, RETRIED, uses_budget
+from search.told import CONFIRMS, FINISHES, RETRIED, runs_again, uses_budget
 from spaces.experiment import Experiment, ParamValue
 from spaces.space import check_space
 from train_fn.errors import InputError
@@ -33,6 +34,16 @@ JOURNAL = "study.journal"
 MAX_ATTEMPTS = 2
 """A failed trial is tried again with the same values until it has had so many attempts."""
 _SPACE, _ATTEMPT, _RETRIES, _SEED = "space", "attempt", "retries", "seed"
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """A run of a trial's values again, which no rung judges."""
+
+    of: int
+    """The trial."""
+    seed: int | None
+    """Another seed, to confirm the trial; None runs it as it was, to its end."""
 
 
 class Study:
@@ -93,32 +104,34 @@ class Study:
         return number, self._suggest_all(trial)
 
     @writing()
-    def repeat(self, confirms: int, seed: int) -> tuple[int, dict[str, ParamValue]]:
-        """Return the number and the values of a new trial that runs another one again with this seed.
+    def repeat(self, again: Repeat) -> tuple[int, dict[str, ParamValue]]:
+        """Return the number and the values of a new trial that runs another one again.
 
         It is a trial like the others, so its number never collides with one that comes later, and a sampler
         that sees the same values twice with two results is told the truth.
         """
-        again = self._trial(confirms)
+        known = self._trial(again.of)
         frozen = create_trial(
             state=TrialState.RUNNING,
-            params=again.params,
-            distributions=again.distributions,
-            user_attrs={CONFIRMS: confirms, _SEED: seed},
+            params=known.params,
+            distributions=known.distributions,
+            user_attrs=_notes(again),
         )
         self._study.add_trial(frozen)  # at once, values and all: nothing to finish after a crash
         added = self._trials()[-1]
         return added.number, self._params(added)
 
-    def repeat_of(self, number: int) -> tuple[int, int] | None:
-        """Return which trial a trial runs again, and its seed; None for a trial of its own."""
+    def repeat_of(self, number: int) -> Repeat | None:
+        """Return which trial a trial runs again, and how; None for a trial of its own."""
         attrs = self._trial(number).user_attrs
-        return (attrs[CONFIRMS], attrs[_SEED]) if CONFIRMS in attrs else None
+        if CONFIRMS in attrs:
+            return Repeat(attrs[CONFIRMS], attrs[_SEED])
+        return Repeat(attrs[FINISHES], None) if FINISHES in attrs else None
 
-    def is_repeated(self, confirms: int, seed: int) -> bool:
+    def is_repeated(self, again: Repeat) -> bool:
         """Tell whether such a run is under way or over, or has failed `MAX_ATTEMPTS` times."""
-        attrs = {CONFIRMS: confirms, _SEED: seed}
-        states = [t.state for t in self._trials() if attrs.items() <= t.user_attrs.items()]
+        notes = _notes(again)
+        states = [t.state for t in self._trials() if notes.items() <= t.user_attrs.items()]
         return any(state != TrialState.FAIL for state in states) or len(states) >= MAX_ATTEMPTS
 
     def numbers(self) -> set[int]:
@@ -181,7 +194,7 @@ class Study:
     def count(self) -> int:
         """Count the trials that use the budget: all that were asked for, a failed one and its retry once.
 
-        Runs that confirm a trial use none.
+        Runs of a trial again use none.
         """
         return self._used
 
@@ -196,7 +209,7 @@ class Study:
 
     def _tell_failed(self, trial: Trial, frozen: FrozenTrial, final: bool) -> None:
         attempt = frozen.user_attrs.get(_ATTEMPT, 1)
-        again = not final and attempt < MAX_ATTEMPTS and CONFIRMS not in frozen.user_attrs
+        again = not final and attempt < MAX_ATTEMPTS and not runs_again(frozen)
         if again and uses_budget(frozen):  # a crash may have come after this and before FAIL
             trial.set_user_attr(RETRIED, True)
             self._used -= 1  # its second attempt uses the budget in its place
@@ -241,6 +254,10 @@ class Study:
 
     def _trials(self, *states: TrialState) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False, states=states or None)
+
+
+def _notes(again: Repeat) -> dict[str, int]:
+    return {FINISHES: again.of} if again.seed is None else {CONFIRMS: again.of, _SEED: again.seed}
 
 
 def _suggest(trial: Trial, path: str, distribution: BaseDistribution) -> ParamValue:

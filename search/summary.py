@@ -45,6 +45,7 @@ class TrialSummary(TypedDict):
     number: int
     mlflow_run_id: str | None
     confirms: int | None
+    finishes: int | None
     config: Mapping[str, object]
     status: str
     reason: str
@@ -248,6 +249,7 @@ def _trial(name: str, trial: TrialState, run_id: str | None) -> TrialSummary:
         "number": trial.trial,
         "mlflow_run_id": run_id,
         "confirms": trial.confirms,
+        "finishes": trial.finishes,
         "config": trial.config,
         "status": trial.status,
         "reason": trial.reason,

@@ -14,8 +14,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from train_fn.report import DOOMED
 
-RETRIED, CONFIRMS = "retried", "confirms"
-"""What the study notes of a failed trial that is tried again, and of one that runs another one again."""
+RETRIED, CONFIRMS, FINISHES = "retried", "confirms", "finishes"
+"""What the study notes of a failed trial that is tried again, and of one that runs another one again: with
+another seed, or to its end."""
 MOST_TOLD_TPE, MOST_TOLD_GP = 1_000, 200
 """So many trials a sampler is told of at most: TPE's time grows with them, that of a Gaussian process with
 their cube."""
@@ -38,7 +39,12 @@ def tellable(trial: FrozenTrial) -> bool:
 
 def uses_budget(trial: FrozenTrial) -> bool:
     """Return whether a trial counts: neither is it tried again, nor does it run another one again."""
-    return not trial.user_attrs.get(RETRIED, False) and CONFIRMS not in trial.user_attrs
+    return not trial.user_attrs.get(RETRIED, False) and not runs_again(trial)
+
+
+def runs_again(trial: FrozenTrial) -> bool:
+    """Return whether a trial runs another one again."""
+    return CONFIRMS in trial.user_attrs or FINISHES in trial.user_attrs
 
 
 def tell_tpe(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:

@@ -34,6 +34,8 @@ class TrialState:
     """Seconds since the epoch, of the first attempt."""
     confirms: int | None = None
     """The trial that this one repeats with another seed, None for a trial of its own."""
+    finishes: int | None = None
+    """The halved trial that this one runs again to its end, None for others."""
     attempts: int = 1
     retries: tuple[Retried, ...] = ()
     """When its worker group ended with a fault and it went on."""

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from search.confirming import Repeat, wanted
+from search.confirming import wanted
 from search.events import Ended, Event, Reported, TrialStarted
 from search.halving import Decision, Halving
 from search.searcher import StudySearcher
 from search.state import SearchState, replay
-from search.study import Study
+from search.study import Repeat, Study
 from spaces.experiment import Experiment, ParamValue
 from tests.simulation.world import World
 from train_fn.curve import Curve
@@ -119,14 +119,16 @@ def simulate(
 def confirm(
     experiment: Experiment, world: World, study: Study, halving: Halving, done: Simulated
 ) -> SearchState:
-    """Run the best trials of a search that is over again with other seeds, one after the other."""
+    """Run what the answer waits for, of a search that is over, one run after the other."""
     searcher = StudySearcher(
         study, experiment.budget.trials, lambda: wanted(known(done, done.outcomes), experiment.confirm)
     )
     while isinstance(suggested := searcher.suggest("slot"), dict):
         number = suggested["trial"]
         done.params[number] = suggested["params"]
-        done.repeats[number] = Repeat(suggested["confirms"], suggested["seed"])
+        again = study.repeat_of(number)
+        assert again is not None
+        done.repeats[number] = again
         for _ in _trial(experiment, world, halving, study, done, number, done.seconds):
             pass
         searcher.on_trial_complete("slot")
@@ -140,8 +142,10 @@ def known(done: Simulated, arrivals: Sequence[Outcome]) -> SearchState:
 
 def _events(done: Simulated, outcome: Outcome) -> Iterator[Event]:
     number, repeat = outcome.trial, done.repeats.get(outcome.trial)
-    confirms, seed = (None, 0) if repeat is None else (repeat.confirms, repeat.seed)
-    yield TrialStarted(0.0, number, 0, done.params[number], {"run": {"seed": seed}}, confirms)
+    seed = 0 if repeat is None else repeat.seed or 0
+    confirms = repeat.of if repeat is not None and repeat.seed is not None else None
+    finishes = repeat.of if repeat is not None and repeat.seed is None else None
+    yield TrialStarted(0.0, number, 0, done.params[number], {"run": {"seed": seed}}, confirms, finishes)
     if number in done.evaluations:
         figures = (1, 1, 3.0, (), 1e-3, 1.0, 0.0, 0, 0.0, 0, "flat", 1.0, 1.0, 0.0)
         yield Reported(0.0, Report(number, outcome.tokens_seen, *figures, done.evaluations[number]))
@@ -158,7 +162,7 @@ def _trial(
     began: float,
 ) -> Iterator[float]:
     run, params = experiment.base.run, done.params[number]
-    seed = done.repeats[number].seed if number in done.repeats else 0
+    seed = (done.repeats[number].seed or 0) if number in done.repeats else 0
     batch = int(params.get("optim.effective_batch_size", experiment.base.optim.effective_batch_size))
     curve, tokens, steps = Curve.fresh(batch), 0, 0
     evaluations: dict[int, float] = {}

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.confirming import missing, wanted
+from search.confirming import MOST_FINISHED, missing, wanted
 from search.halving import Halving
 from search.standing import best, confirmed
 from search.state import SearchState
@@ -68,6 +68,25 @@ def test_somebody_comes_to_the_end_where_those_who_are_ahead_diverge_later() -> 
         search = simulate(plan, TemptingWorld(seed), RandomProposer(plan, seed), halving)
         assert search.count("finished") >= 1, seed
         assert search.count("diverged") >= 1, seed
+
+
+def test_a_search_whose_halved_trials_alone_are_sound_ends_with_one_of_them_at_its_end(
+    tmp_path: Path,
+) -> None:
+    """With four slots most are stopped before the first that is ahead of them diverges."""
+    nobody = 0
+    for seed in range(20):
+        plan = experiment(16, seed, "random")
+        study, halving = Study.open(plan, tmp_path / str(seed)), Halving(plan.halving, MAX_TOKENS)
+        search = simulate(plan, TemptingWorld(seed), study, halving, slots=4)
+        had_none = search.count("finished") == 0
+        nobody += had_none
+        state = confirm(plan, TemptingWorld(seed), study, halving, search)
+        top = best(state)
+        assert top is not None
+        assert (top.status, top.finishes is not None) == ("finished", had_none)
+        assert len(search.repeats) <= MOST_FINISHED
+    assert nobody >= 5
 
 
 def test_nearly_every_diverging_trial_is_called_diverged_early() -> None:
@@ -162,7 +181,7 @@ def test_the_order_of_arrival_changes_neither_who_is_confirmed_nor_the_verdict(t
     plan, search, state = confirmed_search(tmp_path, World(3))
     found, asked = confirmed(state), wanted(state, plan.confirm)
     assert found is not None
-    assert {repeat.confirms for repeat in search.repeats.values()} == {one.trial for one in found.confirmed}
+    assert {repeat.of for repeat in search.repeats.values()} == {one.trial for one in found.confirmed}
     assert set(search.repeats.values()) == set(asked)
     assert len(asked) == 4
     assert missing(state, plan.confirm) == []
@@ -192,7 +211,7 @@ def test_a_diverging_repeat_is_not_called_confirmed(tmp_path: Path) -> None:
     found = confirmed(state)
     assert found is not None
     assert found.confirmed == ()
-    assert {one.trial for one in found.unstable} == {repeat.confirms for repeat in search.repeats.values()}
+    assert {one.trial for one in found.unstable} == {repeat.of for repeat in search.repeats.values()}
 
 
 def test_a_repeat_is_never_stopped_at_a_rung_and_takes_no_place_there(tmp_path: Path) -> None:

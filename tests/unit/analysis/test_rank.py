@@ -2,7 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.rank import answer, confirmed, ranked, standing, trial_lead
+from analysis.curves import again_text
+from analysis.rank import answer, confirmed, ranked, saved, standing, trial_lead
 from analysis.records import Scored, SearchRecord
 from tests.unit.analysis.conftest import with_trials
 from tests.unit.analysis.written import BASE_NLL, MAX_TOKENS, evaluation
@@ -114,6 +115,21 @@ def test_what_confirms_a_trial_is_no_candidate_but_evidence(seeded: SearchRecord
     own = seeded.trial(found.confirmation.confirmed[0].trial)
     assert found.confirmation.confirmed[0].nlls[0] == own.eval_nll
     assert found.cost.tokens == sum(trial.tokens_seen for trial in seeded.trials)
+
+
+def test_a_halved_trial_that_runs_again_to_its_end_stands_there_once_and_saved_nothing(
+    search: SearchRecord,
+) -> None:
+    halved = [trial for trial in search.trials if trial.status == "halved"]
+    first, second = ranked(halved)[:2]
+    again = replace(first, number=99, status="finished", finishes=first.number)
+    alone, after = replace(search, trials=tuple(halved)), replace(search, trials=(*halved, again))
+    assert saved(alone).by_halving - saved(after).by_halving == search.max_tokens - first.tokens_seen
+    found = answer(after)
+    assert (found.best, found.second) == (again, second)
+    assert again_text(again) == f"{first.id} to its end"
+    lost = replace(again, status="diverged")
+    assert ranked((*halved, lost))[0] == first
 
 
 def test_other_seeds_turn_the_answer_around(seeded: SearchRecord) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
-from search.confirming import Repeat, wanted
+from search.confirming import wanted
 from search.events import (
     BaselineMeasured,
     Decided,
@@ -23,7 +23,7 @@ from search.events import (
 from search.halving import Decision, Halving
 from search.ledger import FILE_NAME, Ledger, read_events
 from search.state import SearchState, replay
-from search.study import Study
+from search.study import Repeat, Study
 from spaces import space
 from spaces.describe import describe
 from spaces.experiment import (
@@ -204,14 +204,14 @@ def write_search(
             else:
                 known = replay(read_events(folder / FILE_NAME)) if about.confirm.top else SearchState()
                 repeat = next(
-                    (r for r in wanted(known, about.confirm) if not study.is_repeated(r.confirms, r.seed)),
+                    (r for r in wanted(known, about.confirm) if not study.is_repeated(r)),
                     None,
                 )
                 if repeat is None:
                     continue
-                number, params = study.repeat(repeat.confirms, repeat.seed)
+                number, params = study.repeat(repeat)
             running[slot] = Run(number, params, points, repeat)
-            confirms, seed = (None, None) if repeat is None else (repeat.confirms, repeat.seed)
+            confirms, seed = (None, None) if repeat is None else (repeat.of, repeat.seed)
             config = asdict(space.apply(about.base, params, seed))
             ledger.append(TrialStarted(now, number, 0, params, config, confirms))
             heapq.heappush(free, (now + START_UP_S + WINDOW_S, slot))

@@ -92,16 +92,22 @@ def search_started(time: float = 1000.0) -> SearchStarted:
 
 
 def trial_started(
-    time: float, trial: int, attempt: int = 0, confirms: int | None = None, seed: int = 0
+    time: float,
+    trial: int,
+    attempt: int = 0,
+    confirms: int | None = None,
+    seed: int = 0,
+    finishes: int | None = None,
 ) -> TrialStarted:
-    lr = 10.0 ** -((trial if confirms is None else confirms) % 5 + 1)
+    values_of = next(one for one in (confirms, finishes, trial) if one is not None)
+    lr = 10.0 ** -(values_of % 5 + 1)
     # Lists for tuples: what a ledger gives back.
     config = asdict(
         TrainConfig(
             optim=OptimConfig(lr=lr), run=RunConfig(seed=seed, max_tokens=MAX_TOKENS, window_tokens=WINDOW)
         )
     )
-    return TrialStarted(time, trial, attempt, {"optim.lr": lr}, listed(config), confirms)
+    return TrialStarted(time, trial, attempt, {"optim.lr": lr}, listed(config), confirms, finishes)
 
 
 def listed(values: dict[str, object]) -> dict[str, object]:
@@ -170,6 +176,31 @@ def a_repeat(
         Reported(start + 1, report(trial, MAX_TOKENS, nll)),
         Ended(start + 2, outcome(trial, status, MAX_TOKENS, nll, f"{status} again")),
     ]
+
+
+def to_its_end(
+    trial: int, finishes: int, nll: float | None, status: Status = "finished", start: float = 1100.0
+) -> list[Event]:
+    """A trial that runs a halved one to its end."""
+    return [
+        trial_started(start, trial, finishes=finishes),
+        Reported(start + 1, report(trial, MAX_TOKENS, nll)),
+        Ended(start + 2, outcome(trial, status, MAX_TOKENS, nll, f"{status} at last")),
+    ]
+
+
+def nobody_finished(*nlls: float) -> list[Event]:
+    """Trials that were halved half-way, with these eval NLLs, and one that diverged; the command goes on."""
+    events: list[Event] = [search_started()]
+    for number, nll in enumerate(nlls):
+        events += [
+            trial_started(1001.0 + number, number),
+            Reported(1002.0 + number, report(number, 2000, nll)),
+        ]
+        events.append(Ended(1002.5 + number, outcome(number, "halved", 2000, nll, "not among the best")))
+    last = len(nlls)
+    events += [trial_started(1050.0, last), Reported(1051.0, report(last, 2000, 1.0))]
+    return [*events, Ended(1052.0, outcome(last, "diverged", 3000, None, "the loss rose tenfold"))]
 
 
 def confirmed_search(*nlls: float) -> list[Event]:

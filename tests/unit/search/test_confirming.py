@@ -1,18 +1,21 @@
 from dataclasses import replace
 
-from search.confirming import Repeat, missing, wanted
+from search.confirming import MOST_FINISHED, missing, wanted
 from search.events import Ended, Event, Reported, WeightsRemoved
 from search.standing import best
 from search.state import replay
+from search.study import Repeat
 from spaces.experiment import ConfirmConfig
 from tests.unit.search.recorded import (
     MAX_TOKENS,
     a_repeat,
     confirmed_search,
+    nobody_finished,
     outcome,
     report,
     search_started,
     small_search,
+    to_its_end,
     trial_started,
 )
 from train_fn.config import SEEDS, RunConfig
@@ -106,7 +109,35 @@ def test_the_next_best_is_asked_for_each_that_is_doomed_with_another_seed() -> N
 def test_a_trial_whose_weights_are_gone_does_not_take_the_place_of_an_unstable_one() -> None:
     events = [*small_search()[:-1], *a_trial(4, 2.95), WeightsRemoved(1090.0, 4), *a_trial(5, 2.96)]
     events += a_repeat(6, 0, 1, None, "diverged")
-    assert {repeat.confirms for repeat in wanted(replay(events), TWO)} == {0, 1, 5}
+    assert {repeat.of for repeat in wanted(replay(events), TWO)} == {0, 1, 5}
+
+
+def test_where_nobody_finished_the_best_halved_trial_is_run_to_its_end_before_it_is_confirmed() -> None:
+    events = nobody_finished(2.6, 2.4, 2.5)
+    assert wanted(replay(events), TWO) == [Repeat(1, None)]
+    assert wanted(replay(events), ConfirmConfig(top=0)) == [Repeat(1, None)], (
+        "an answer is wanted in any case"
+    )
+    for status in ("running", "cancelled"):
+        live = [*events, *to_its_end(4, 1, 2.3, "cancelled")][: -1 if status == "running" else None]
+        assert missing(replay(live), TWO) == [Repeat(1, None)], status
+    state = replay([*events, *to_its_end(4, 1, 2.0)])
+    assert best(state) == state.trials[4]
+    assert missing(state, TWO) == [Repeat(4, 1), Repeat(4, 2)]
+    assert missing(state, ConfirmConfig(top=0)) == []
+
+
+def test_of_halved_trials_that_are_lost_on_their_way_the_next_best_is_tried_up_to_a_limit() -> None:
+    events = nobody_finished(*(2.0 + k / 10 for k in range(MOST_FINISHED + 1)))
+    for k in range(MOST_FINISHED):
+        assert missing(replay(events), TWO) == [Repeat(k, None)]
+        if k == 1:  # failures count once they were enough
+            for number in (20, 21):
+                assert missing(replay(events), TWO) == [Repeat(k, None)]
+                events += to_its_end(number, k, None, "failed")
+        else:
+            events += to_its_end(10 + k, k, None, "diverged")
+    assert missing(replay(events), TWO) == wanted(replay(events), TWO) == []
 
 
 def a_trial(number: int, nll: float) -> list[Event]:

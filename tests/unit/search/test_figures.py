@@ -12,10 +12,12 @@ from tests.unit.search.recorded import (
     a_repeat,
     confirmed_search,
     evaluation,
+    nobody_finished,
     outcome,
     report,
     search_started,
     small_search,
+    to_its_end,
     trial_started,
 )
 from train_fn.times import PARTS, Times
@@ -78,6 +80,8 @@ def test_a_run_that_confirms_a_trial_is_tagged_with_it() -> None:
     assert of_run(events, 4).tags["confirms"] == "1"
     assert of_run(events, 4).params["run.seed"] == "1"
     assert "confirms" not in of_run(events, 1).tags
+    assert "finishes" not in of_run(events, 4).tags
+    assert of_run([*nobody_finished(2.5), *to_its_end(2, 0, 2.0)], 2).tags["finishes"] == "0"
 
 
 def test_the_search_follows_what_other_seeds_decided() -> None:

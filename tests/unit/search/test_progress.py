@@ -16,10 +16,12 @@ from tests.unit.search.recorded import (
     MAX_TOKENS,
     a_repeat,
     experiment,
+    nobody_finished,
     outcome,
     report,
     search_started,
     small_search,
+    to_its_end,
     trained_further,
     trial_started,
 )
@@ -102,6 +104,14 @@ def test_confirming_is_told_apart_from_searching() -> None:
     line = status_line(state, goal_of(replace(experiment(), budget=BudgetConfig(trials=4))), 1103.0)
     assert "4 of 4 trials started (1 diverged, 2 finished, 1 halved)" in line
     assert "; confirming: 2 of 4 runs started (1 finished, 1 running); 15.0k tokens spent" in line
+
+
+def test_what_a_run_to_the_end_is_for_is_said() -> None:
+    assert lines_of([*nobody_finished(2.6, 2.4), *to_its_end(3, 1, 2.0)])[-3:] == [
+        "no trial came to its end, so the best halved one is run there: exp9-0003 (exp9-0001 to its end)",
+        "best so far: exp9-0003 (running), eval NLL 2.0000 at 4.0k tokens: lr=0.01",
+        "exp9-0003 (exp9-0001 to its end) finished at 4.0k tokens: finished at last",
+    ]
 
 
 def test_the_best_so_far_is_told_with_the_tokens_of_its_evaluation() -> None:

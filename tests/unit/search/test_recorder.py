@@ -12,7 +12,7 @@ from search.ledger import FILE_NAME, Ledger, read_events
 from search.recorder import Recorder, TuneRecorder
 from search.restored import decisions_of
 from search.state import SearchState, replay
-from search.study import Study
+from search.study import Repeat, Study
 from spaces.load import load_experiment
 from train_fn.report import Evaluation, Outcome, Report
 from train_fn.times import Times
@@ -34,7 +34,7 @@ class Desk:
         self.heard: list[Event] = []
         self.study = Study.open(experiment, folder)
         number, params = self.study.ask()
-        config = {"trial": number, "params": params, "confirms": None, "seed": None}
+        config = {"trial": number, "params": params, "confirms": None, "seed": None, "finishes": None}
         self.trial = SimpleNamespace(config=config, get_error=lambda: "Boom")
         ledger = Ledger(self.path)
         self.recorder = Recorder(ledger, SearchState(), (lambda state, event: self.heard.append(event),))
@@ -157,11 +157,19 @@ def test_a_refusal_is_kept_for_the_command(desk: Desk) -> None:
 
 
 def test_a_repeat_says_what_it_confirms_and_trains_with_its_own_seed(desk: Desk) -> None:
-    number, params = desk.study.repeat(0, 7)
-    config = {"trial": number, "params": params, "confirms": 0, "seed": 7}
+    number, params = desk.study.repeat(Repeat(0, 7))
+    config = {"trial": number, "params": params, "confirms": 0, "seed": 7, "finishes": None}
     desk.callback.on_trial_start(0, [], SimpleNamespace(config=config))
     first, again = (event for event in read_events(desk.path) if isinstance(event, TrialStarted))
     assert (first.confirms, again.confirms) == (None, 0)
     assert again.params == first.params
     assert {**again.config, "run": None} == {**first.config, "run": None}
     assert again.config["run"] == {**first.config["run"], "seed": 7}  # type: ignore[dict-item]
+
+
+def test_a_run_to_the_end_says_whose_it_is_and_trains_as_that_one_did(desk: Desk) -> None:
+    number, params = desk.study.repeat(Repeat(0, None))
+    config = {"trial": number, "params": params, "confirms": None, "seed": None, "finishes": 0}
+    desk.callback.on_trial_start(0, [], SimpleNamespace(config=config))
+    first, again = (event for event in read_events(desk.path) if isinstance(event, TrialStarted))
+    assert (again.confirms, again.finishes, again.config) == (None, 0, first.config)

@@ -44,7 +44,9 @@ def test_a_full_disk_ends_the_search_with_a_word_and_leaves_a_ledger_without_gap
     recorder = Recorder(ledger, SearchState(), ())
     callback = TuneRecorder(recorder, study, experiment().base)
     number, params = study.ask()
-    trial = SimpleNamespace(config={"trial": number, "params": params, "confirms": None, "seed": None})
+    trial = SimpleNamespace(
+        config={"trial": number, "params": params, "confirms": None, "seed": None, "finishes": None}
+    )
     callback.on_trial_start(0, [], trial)
     filling = small_disk / "filling"
     filling.write_bytes(bytes(shutil.disk_usage(small_disk).free))

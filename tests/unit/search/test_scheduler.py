@@ -15,8 +15,9 @@ from train_fn.report import Point, Report
 CONTINUE, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP
 
 
-def trial(number: int, confirms: int | None = None) -> Trial:
-    return Trial("slot", config={"trial": number, "params": {}, "confirms": confirms}, stub=True)
+def trial(number: int, confirms: int | None = None, finishes: int | None = None) -> Trial:
+    config = {"trial": number, "params": {}, "confirms": confirms, "finishes": finishes}
+    return Trial("slot", config=config, stub=True)
 
 
 def report(number: int, tokens: int, nll: float | None = None) -> Report:
@@ -69,12 +70,12 @@ def test_a_trial_that_loses_its_rung_is_stopped_and_stays_stopped(
     assert [(d.trial, d.keep) for d in made] == [(0, True), (1, False)]
 
 
-def test_a_run_that_confirms_a_trial_is_neither_stopped_nor_counted(
-    scheduler: TokenHalving, made: list[Decision]
+@pytest.mark.parametrize("again", [trial(3, confirms=0), trial(3, finishes=0)])
+def test_a_run_of_a_trial_again_is_neither_stopped_nor_counted(
+    again: Trial, scheduler: TokenHalving, made: list[Decision]
 ) -> None:
     for number in range(3):
         scheduler.on_trial_result(None, trial(number), {"report": report(number, 100, 2.0)})
-    again = trial(3, confirms=0)
     for tokens in (100, 300, 900):
         assert scheduler.on_trial_result(None, again, {"report": report(3, tokens, 9.0)}) == CONTINUE
     scheduler.on_trial_result(None, trial(4), {"report": report(4, 100, 2.0)})

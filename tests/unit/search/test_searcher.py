@@ -4,9 +4,8 @@ from pathlib import Path
 from ray import cloudpickle
 from ray.tune.search import Searcher
 
-from search.confirming import Repeat
 from search.searcher import StudySearcher
-from search.study import Study
+from search.study import Repeat, Study
 from tests.unit.search.test_study import EXPERIMENT, finish, outcome
 
 
@@ -28,7 +27,8 @@ def test_what_an_earlier_command_left_running_comes_first(tmp_path: Path) -> Non
     searcher = StudySearcher(Study.open(EXPERIMENT, tmp_path), trials=3, repeats=list)
     suggested = [searcher.suggest(name) for name in "abcd"]
     assert suggested[:2] == [
-        {"trial": number, "params": params, "confirms": None, "seed": None} for number, params in asked
+        {"trial": number, "params": params, "confirms": None, "seed": None, "finishes": None}
+        for number, params in asked
     ]
     assert suggested[2]["trial"] == 2
     assert suggested[3] is None, "trials are live and may fail"
@@ -89,7 +89,7 @@ def begun(folder: Path) -> tuple[Study, StudySearcher]:
 def test_once_all_trials_are_over_the_best_run_again_with_other_seeds_in_all_slots(tmp_path: Path) -> None:
     study, searcher = begun(tmp_path)
     suggested = [searcher.suggest(name) for name in "cdef"]
-    assert [(s["confirms"], s["seed"]) for s in suggested] == [(r.confirms, r.seed) for r in REPEATS]
+    assert [(s["confirms"], s["seed"]) for s in suggested] == [(r.of, r.seed) for r in REPEATS]
     assert [s["trial"] for s in suggested] == [2, 3, 4, 5]
     params = dict(study.running())
     assert suggested[0]["params"] == suggested[2]["params"] == params[2] != suggested[1]["params"]
@@ -99,6 +99,21 @@ def test_once_all_trials_are_over_the_best_run_again_with_other_seeds_in_all_slo
         searcher.on_trial_complete(name)
     assert searcher.suggest("g") == Searcher.FINISHED
     assert study.count() == 2
+
+
+def test_a_halved_trial_is_handed_out_again_to_its_end(tmp_path: Path) -> None:
+    study = Study.open(EXPERIMENT, tmp_path)
+    searcher = StudySearcher(study, 1, lambda: [Repeat(0, None)])
+    first = searcher.suggest("a")
+    assert searcher.suggest("b") is None, "it may yet finish"
+    study.tell(outcome(first["trial"], "halved"), {100: 3.0})
+    searcher.on_trial_complete("a")
+    suggested = searcher.suggest("b")
+    assert (suggested["confirms"], suggested["seed"], suggested["finishes"]) == (None, None, 0)
+    assert suggested["params"] == first["params"]
+    again = StudySearcher(Study.open(EXPERIMENT, tmp_path), 1, lambda: [Repeat(0, None)])
+    assert again.suggest("c") == suggested, "after a crash it is taken up again"
+    assert again.suggest("d") is None
 
 
 def test_a_repeat_that_fails_is_tried_again_and_then_given_up(tmp_path: Path) -> None:

@@ -19,10 +19,12 @@ from tests.unit.search.recorded import (
     a_repeat,
     decision,
     evaluation,
+    nobody_finished,
     outcome,
     report,
     search_started,
     small_search,
+    to_its_end,
     trial_started,
 )
 from train_fn.report import Report
@@ -58,6 +60,12 @@ def test_runs_that_confirm_a_trial_are_told_from_those_that_were_tried() -> None
     assert again.params == state.trials[1].params
     assert state.trials[1].confirms is None
     assert tokens_spent(state) == 11_000 + MAX_TOKENS
+
+
+def test_a_halved_trial_that_runs_again_to_its_end_saved_nothing() -> None:
+    halved = replay(nobody_finished(2.6, 2.4))
+    assert tokens_saved(halved, 4000) == 2 * 2000 + 1000
+    assert tokens_saved(replay([*nobody_finished(2.6, 2.4), *to_its_end(3, 1, 2.0)]), 4000) == 2000 + 1000
 
 
 def test_repeated_reports_of_a_restarted_worker_change_nothing() -> None:

@@ -9,7 +9,7 @@ from optuna.samplers._tpe.sampler import _split_trials
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from search.study import JOURNAL, MAX_ATTEMPTS, Study
+from search.study import JOURNAL, MAX_ATTEMPTS, Repeat, Study
 from search.told import tell_gp, tell_tpe
 from spaces.experiment import BudgetConfig, Experiment, HalvingConfig, SamplerConfig
 from tests.full_disk import files_of_at_most
@@ -229,15 +229,15 @@ def test_a_repeat_has_the_values_of_its_trial_a_number_of_its_own_and_uses_no_bu
     study = Study.open(EXPERIMENT, tmp_path)
     number, params = study.ask()
     finish(study, number, params)
-    assert not study.is_repeated(0, 1)
-    assert study.repeat(0, 1) == (2, params), "1 is the number of the other known good point, which waits"
-    assert (study.repeat_of(0), study.repeat_of(2)) == (None, (0, 1))
-    assert study.is_repeated(0, 1)
-    assert not study.is_repeated(0, 2)
+    assert not study.is_repeated(Repeat(0, 1))
+    assert study.repeat(Repeat(0, 1)) == (2, params), "1 is that of the other known good point, which waits"
+    assert (study.repeat_of(0), study.repeat_of(2)) == (None, Repeat(0, 1))
+    assert study.is_repeated(Repeat(0, 1))
+    assert not study.is_repeated(Repeat(0, 2))
     assert study.count() == 1
     study = Study.open(EXPERIMENT, tmp_path)
     assert study.running() == [(2, params)]
-    assert study.repeat_of(2) == (0, 1)
+    assert study.repeat_of(2) == Repeat(0, 1)
     study.tell(outcome(2, "finished", 2.25), {100: 4.0, 900: 2.25})
     assert (stored(tmp_path)[2].state.name, stored(tmp_path)[2].value) == ("COMPLETE", 2.25)
     assert study.ask()[0] == 1
@@ -245,15 +245,30 @@ def test_a_repeat_has_the_values_of_its_trial_a_number_of_its_own_and_uses_no_bu
     assert study.count() == 3
 
 
+def test_a_halved_trial_is_run_to_its_end_with_its_values_outside_the_budget(tmp_path: Path) -> None:
+    study = Study.open(EXPERIMENT, tmp_path)
+    number, params = study.ask()
+    study.tell(outcome(number, "halved"), {100: 3.0})
+    to_end = Repeat(0, None)
+    assert not study.is_repeated(to_end)
+    assert study.repeat(to_end) == (2, params)
+    assert (study.repeat_of(2), study.is_repeated(to_end), study.count()) == (to_end, True, 1)
+    study = Study.open(EXPERIMENT, tmp_path)
+    assert (study.running(), study.repeat_of(2), study.count()) == ([(2, params)], to_end, 1)
+    assert not study.is_repeated(Repeat(0, 0)), "a seed is another thing"
+    study.tell(outcome(2, "finished", 2.25), {100: 3.0, 900: 2.25})
+    assert [t.state.name for t in stored(tmp_path)] == ["PRUNED", "WAITING", "COMPLETE"]
+
+
 def test_a_failed_repeat_waits_for_nobody_and_is_done_with_after_so_many_attempts(tmp_path: Path) -> None:
     study = Study.open(EXPERIMENT, tmp_path)
     finish(study, *study.ask())
     for attempt in range(MAX_ATTEMPTS):
-        assert not study.is_repeated(0, 1), attempt
-        number, _ = study.repeat(0, 1)
-        assert study.is_repeated(0, 1)
+        assert not study.is_repeated(Repeat(0, 1)), attempt
+        number, _ = study.repeat(Repeat(0, 1))
+        assert study.is_repeated(Repeat(0, 1))
         study.tell(outcome(number, "failed"), {})
-    assert study.is_repeated(0, 1)
+    assert study.is_repeated(Repeat(0, 1))
     assert [t.state.name for t in stored(tmp_path)] == ["COMPLETE", "WAITING", "FAIL", "FAIL"]
 
 
@@ -334,7 +349,7 @@ def test_a_full_disk_is_one_line_for_a_new_trial_too(tmp_path: Path) -> None:
     with files_of_at_most((tmp_path / JOURNAL).stat().st_size):
         for write in (
             study.ask,
-            lambda: study.repeat(number, seed=1),
+            lambda: study.repeat(Repeat(number, 1)),
             lambda: study.hear(number, {900: 2.0}),
             lambda: study.tell(outcome(number, "failed"), {}),
         ):

@@ -28,10 +28,12 @@ from tests.unit.search.recorded import (
     confirmed_search,
     evaluation,
     experiment,
+    nobody_finished,
     outcome,
     report,
     search_started,
     small_search,
+    to_its_end,
     trained_further,
     trial_started,
 )
@@ -237,6 +239,19 @@ def test_where_nobody_came_to_the_end_the_way_on_is_named() -> None:
     assert not any(hint in line for line in closing_lines(replay(small_search()), about, STORAGE, "x"))
     stopped = [*halved[:-1], SearchEnded(1200.0, "interrupted", 200.0)]
     assert not any(hint in line for line in closing_lines(replay(stopped), about, STORAGE, "x"))
+
+
+def test_what_is_still_to_come_to_its_end_is_said() -> None:
+    about = dataclasses.replace(experiment(), budget=BudgetConfig(trials=3))
+    events = [*nobody_finished(2.6, 2.4), SearchEnded(1100.0, "interrupted", 100.0)]
+    told = "  no trial came to its end yet: the same command runs the best halved one there"
+    assert told in closing_lines(replay(events), about, STORAGE, "x")
+    done = [*events[:-1], *to_its_end(3, 1, 2.0), SearchEnded(1200.0, "finished", 200.0)]
+    lines = closing_lines(replay(done), about, STORAGE, "x")
+    assert told not in lines
+    assert lines[1].startswith("Best trial: exp9-0003, eval NLL 2.0000")
+    summary = summarise(replay(done), about, STORAGE, {})
+    assert [trial["finishes"] for trial in summary["trials"]] == [None, None, None, 1]
 
 
 def test_a_best_trial_whose_other_seeds_all_failed_is_not_called_confirmed() -> None:

@@ -74,10 +74,10 @@ def test_who_failed_for_its_values_is_told_as_worst() -> None:
     assert (told[2].state, told[2].intermediate_values) == (TrialState.PRUNED, {}), "TPE puts it last"
 
 
-def test_a_failure_that_is_tried_again_or_of_a_run_that_confirms_says_nothing() -> None:
+def test_a_failure_that_is_tried_again_or_of_a_run_again_says_nothing() -> None:
     failed = trial(0, {}, TrialState.FAIL)
     assert tellable(failed)
-    for note in ({"retried": True}, {"confirms": 7}):
+    for note in ({"retried": True}, {"confirms": 7}, {"finishes": 7}):
         other = trial(1, {}, TrialState.FAIL)
         other.user_attrs = note
         assert not tellable(other)

@@ -3,15 +3,21 @@ from pathlib import Path
 
 import pytest
 
-from search.confirming import Repeat
 from search.events import Ended, Event, SearchEnded, TrialStarted
 from search.state import SearchState, replay
-from search.study import Study
+from search.study import Repeat, Study
 from search.tuner import is_complete, with_rungs
-from spaces.experiment import BudgetConfig, Experiment
+from spaces.experiment import BudgetConfig, ConfirmConfig, Experiment
 from spaces.load import load_experiment
 from spaces.override import override
-from tests.unit.search.recorded import confirmed_search, experiment, outcome, small_search
+from tests.unit.search.recorded import (
+    confirmed_search,
+    experiment,
+    nobody_finished,
+    outcome,
+    small_search,
+    to_its_end,
+)
 from train_fn.errors import InputError
 from train_fn.report import Outcome, Status
 
@@ -103,7 +109,7 @@ def test_a_search_is_complete_when_its_best_trials_are_confirmed(tmp_path: Path)
     for number in numbers:
         study.tell(outcome(number, "finished", 4000, 2.0), {})
     for repeat in (Repeat(1, 1), Repeat(0, 1), Repeat(1, 2), Repeat(0, 2)):
-        number, _ = study.repeat(repeat.confirms, repeat.seed)
+        number, _ = study.repeat(repeat)
         study.tell(outcome(number, "finished", 4000, 2.0), {})
 
     def complete(about: Experiment, past: list[Event]) -> bool:
@@ -115,6 +121,22 @@ def test_a_search_is_complete_when_its_best_trials_are_confirmed(tmp_path: Path)
     assert complete(override(small, ["confirm.top=0"]), small_search())
     assert not complete(override(small, ["confirm.seeds=3"]), whole)
     assert not complete(override(small, ["budget.trials=5"]), whole)
+
+
+def test_a_search_in_which_nobody_finished_is_complete_once_a_halved_trial_was_run_to_its_end(
+    tmp_path: Path,
+) -> None:
+    small = replace(experiment(), budget=BudgetConfig(trials=3), confirm=ConfirmConfig(top=0))
+    study = Study.open(small, tmp_path)
+    statuses: tuple[Status, ...] = ("halved", "halved", "diverged")
+    for status in statuses:
+        study.tell(outcome(study.ask()[0], status, 2000, 2.0), {})
+    past = [*nobody_finished(2.6, 2.4), SearchEnded(1100.0, "finished", 100.0)]
+    assert not is_complete(small, tmp_path, replay(past), past)
+    number, _ = study.repeat(Repeat(1, None))
+    study.tell(outcome(number, "finished", 4000, 2.0), {})
+    past += [*to_its_end(number, 1, 2.0), SearchEnded(1200.0, "finished", 100.0)]
+    assert is_complete(small, tmp_path, replay(past), past)
 
 
 def test_a_study_that_lacks_a_trial_of_the_ledger_is_refused(tmp_path: Path) -> None:
