@@ -1,7 +1,7 @@
 """A search whose leader diverges late: `python -m tests.integration.tempting STORAGE`.
 
-From scratch, two trials at a time: the rate of one rises until it is lost, half-way, and until then it is ahead
-of the other, which hardly learns.
+From scratch, two trials at a time: the rate of one rises until it is lost, half-way, and until then it is
+ahead of the other, which hardly learns.
 """
 
 import sys
