@@ -67,6 +67,9 @@ class Retried:
     """What happened and what is done about it."""
     skipped_examples: int
     """Examples that the trial leaves out from now on, 0 mostly."""
+    skipped_place: int | None = None
+    """Place in the order of examples at which their step begins: a trial that goes on from a checkpoint from
+    before finds the same step again. Ledgers from before lack it."""
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,8 @@ class Retry:
     """What happened and what is done about it."""
     skipped_examples: int
     """Examples left out from now on that were not left out before."""
+    skipped_place: int | None = None
+    """Place in the order of examples at which their step begins."""
 
 
 def fault_of(failure: Failure) -> Fault:

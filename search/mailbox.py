@@ -247,9 +247,10 @@ class Mailbox:
             return
         again, done = found
         self._assignment = replace(again, assigned_at=time.time())
-        skipped = len(self._assignment.skip) - len(before.skip)
-        examples = skipped * before.config.optim.effective_batch_size
-        self._messages.append((Retry(before.trial, fault.cause, f"{fault.told}; {done}", examples), None))
+        place = again.skip[-1] if again.skip != before.skip else None
+        examples = 0 if place is None else before.config.optim.effective_batch_size
+        told = f"{fault.told}; {done}"
+        self._messages.append((Retry(before.trial, fault.cause, told, examples, place), None))
 
     def _end(self, last: Outcome | Refusal) -> None:
         self._over, self._idle_since = True, time.monotonic()

@@ -139,8 +139,8 @@ class TuneRecorder(tune.Callback):  # type: ignore[misc]
                 if news and report.eval is not None:
                     hear(self._study, self._recorder.state, number)
             case {"retry": Retry() as retry}:
-                again = Retried(now, retry.trial, retry.cause, retry.told, retry.skipped_examples)
-                self._recorder.record(again)
+                examples, place = retry.skipped_examples, retry.skipped_place
+                self._recorder.record(Retried(now, retry.trial, retry.cause, retry.told, examples, place))
             case {"outcome": Outcome(status="failed") as outcome}:
                 # Whoever gave the trial up does not know how far it came.
                 known = self._outcome(outcome.trial, "failed", outcome.reason)

@@ -20,7 +20,7 @@ from search.events import (
     TrialStarted,
     WeightsRemoved,
 )
-from search.trial_state import TrialState, TrialStatus, begun, ended, is_sound, rank, reported
+from search.trial_state import TrialState, TrialStatus, begun, ended, is_sound, rank, reported, retried
 from spaces.words import gib_text
 from train_fn.errors import InputError
 from train_fn.report import Evaluation, Report
@@ -106,9 +106,7 @@ def apply(state: SearchState, event: Event) -> SearchState:
         case TrialStarted():
             return _trial_started(now, event)
         case Retried():
-            trial = now.trials[event.trial]
-            skipped = trial.skipped_in_steps + event.skipped_examples
-            return _with(now, replace(trial, retries=(*trial.retries, event), skipped_in_steps=skipped))
+            return _with(now, retried(now.trials[event.trial], event))
         case Reported():
             return _with(now, reported(now.trials[event.report.trial], event))
         case Decided():

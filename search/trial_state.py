@@ -124,6 +124,14 @@ def begun(trial: TrialState, time: float) -> TrialState:
     )
 
 
+def retried(trial: TrialState, event: Retried) -> TrialState:
+    """Return what is known after a fault that the trial survived; a step found again is counted once."""
+    place = event.skipped_place
+    known = place is not None and any(again.skipped_place == place for again in trial.retries)
+    skipped = trial.skipped_in_steps + (0 if known else event.skipped_examples)
+    return replace(trial, retries=(*trial.retries, event), skipped_in_steps=skipped)
+
+
 def reported(trial: TrialState, event: Reported) -> TrialState:
     """Return what is known after one more report."""
     report = event.report

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 POINTS = ("told", "append", "halved", "asked", "reported")
-"""Of the search; `migrating` is a statement of those that make MLflow's tables."""
+"""Of the search; `retried` only comes where a trial fails, and `migrating` is a statement of those that make
+MLflow's tables."""
 
 
 def die() -> None:
@@ -61,6 +62,11 @@ def arm(point: str, count: int) -> None:
         if isinstance(event, recorder.Reported) and event.report.eval is not None:
             passed()  # evaluated, but not judged
 
+    def retried(self: Any, event: Any) -> None:
+        append(self, event)
+        if isinstance(event, recorder.Retried):
+            passed()  # its examples are left out, and no checkpoint knows it
+
     def asked(self: Any) -> Any:
         answer = ask(self)
         passed()  # the study knows the trial, the ledger does not
@@ -75,6 +81,8 @@ def arm(point: str, count: int) -> None:
             ledger.Ledger.append = halved  # type: ignore[method-assign]
         case "reported":
             ledger.Ledger.append = reported  # type: ignore[method-assign]
+        case "retried":
+            ledger.Ledger.append = retried  # type: ignore[method-assign]
         case "asked":
             study.Study.ask = asked  # type: ignore[method-assign]
         case "migrating":

@@ -1,6 +1,7 @@
 """An example on which training fails every time: the trial goes round it."""
 
 import json
+import signal
 import subprocess
 from collections import Counter
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from search.events import Reported, Retried
 from search.ledger import read_events
+from tests.chaos.test_driver_killed import start
 from tests.integration.commands import REPOSITORY, command, run
 from train_fn.batches import Order
 from train_fn.prepared import Prepared, open_prepared
@@ -67,3 +69,20 @@ def test_an_example_that_fails_twice_is_left_out_and_named(
     assert set(Counter(seen).values()) == {1}
     trained = np.setdiff1d(order.take(0, len(prepared.train)), step)
     assert trial["tokens_seen"] < int(prepared.train.lengths[trained].sum()), "within the first epoch"
+
+
+def test_what_was_left_out_just_before_the_command_was_killed_is_found_again_and_counted_once(
+    own_dialogues: Path, tmp_path: Path
+) -> None:
+    settings = (
+        f"data.sources={own_dialogues}", "data.clean.near_duplicates=false", "resources.slots=1",
+        "budget.trials=1", "run.max_tokens=5000",
+    )  # fmt: skip
+    prepared = prepared_by_a_command(tmp_path, *settings[:2])
+    damage(prepared, int(Order(prepared.train.sources, (), 0).take(PLACE, BATCH)[3]))
+    process = start(tmp_path, *settings, killed_at=("retried", 2))
+    assert process.wait(240) == -signal.SIGKILL
+    (trial,) = run(tmp_path, *settings)["trials"]
+    assert trial["status"] == "finished"
+    assert ["left out" in retry["told"] for retry in trial["retries"]] == [False, True, False, True]
+    assert trial["skipped_examples"] == BATCH

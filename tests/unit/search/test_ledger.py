@@ -75,7 +75,7 @@ events = st.one_of(
     st.builds(SearchStarted, number, values, words, words, words),
     st.builds(BaselineMeasured, number, evaluations),
     st.builds(TrialStarted, number, count, count, values, values, st.none() | count),
-    st.builds(Retried, number, count, words, words, count),
+    st.builds(Retried, number, count, words, words, count, st.none() | count),
     st.builds(Reported, number, reports),
     st.builds(Decided, number, decisions),
     st.builds(Ended, number, outcomes),
@@ -104,6 +104,11 @@ def test_a_start_from_before_trials_were_confirmed_is_still_read() -> None:
 def test_an_end_from_before_failures_could_be_final_is_still_read() -> None:
     (ended,) = [event for event in small_search() if isinstance(event, Ended)][:1]
     assert decode(encode(ended).replace(',"final":false', "")) == ended
+
+
+def test_a_retry_from_before_it_named_the_step_that_is_left_out_is_still_read() -> None:
+    again = Retried(1002.0, 3, "unknown", "tried again", 8)
+    assert decode(encode(again).replace(',"skipped_place":null', "")) == again
 
 
 def test_figures_from_before_trials_measured_their_time_are_still_read() -> None:

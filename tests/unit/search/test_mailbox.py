@@ -149,6 +149,25 @@ def test_a_group_in_which_a_rank_failed_gets_no_trial_and_the_first_cause_counts
     assert again.config.engine.max_tokens_per_micro_batch == 2048
 
 
+def test_the_step_that_is_left_out_is_named() -> None:
+    async def story() -> list[Retry]:
+        box = Mailbox()
+        await box.submit(assignment(1))
+        retries = []
+        for _ in range(2):
+            await box.next_trial(0.01)
+            await box.report(1, Failure(0, ("IndexError",), "IndexError: index out of range", 3, 24))
+            await box.join()
+            retry = await box.take()
+            assert isinstance(retry, Retry)
+            retries.append(retry)
+        return retries
+
+    size = TrainConfig().optim.effective_batch_size
+    told = [(retry.skipped_examples, retry.skipped_place) for retry in asyncio.run(story())]
+    assert told == [(0, None), (size, 24)]
+
+
 def test_a_group_that_was_taken_down_without_an_error_is_not_held_against_its_trial() -> None:
     async def story() -> list[str]:
         box = Mailbox()

@@ -129,7 +129,7 @@ def test_a_trial_that_is_cancelled_keeps_what_its_time_went_into(desk: Desk) -> 
 def test_a_retry_is_written_down_and_a_failed_trial_keeps_its_figures(desk: Desk) -> None:
     desk.result(**report(10))
     desk.result(retry=Retry(0, "hang", "rank 1 gave no sign of life; tried again", 0))
-    desk.result(retry=Retry(0, "unknown", "IndexError; its 8 examples are left out", 8))
+    desk.result(retry=Retry(0, "unknown", "IndexError; its 8 examples are left out", 8, 24))
     desk.result(**report(20))
     reason = "given up after 3 attempts (hang, unknown, hang): no rank advanced"
     desk.result(outcome=Outcome(0, "failed", reason, 0, 0, 0, None, None, 0.0, 0.0, None, True), done=True)
@@ -137,6 +137,7 @@ def test_a_retry_is_written_down_and_a_failed_trial_keeps_its_figures(desk: Desk
     trial = desk.recorder.state.trials[0]
     assert [again.cause for again in trial.retries] == ["hang", "unknown"]
     assert trial.skipped_examples == 8
+    assert [again.skipped_place for again in trial.retries] == [None, 24]
     assert (trial.status, trial.reason, trial.tokens_seen) == ("failed", reason, 20)
     ended = desk.heard[-1]
     assert isinstance(ended, Ended)

@@ -84,6 +84,19 @@ def test_a_report_after_the_end_changes_nothing() -> None:
     assert apply(state, Reported(1003.0, report(0, 2000, 1.0))) == state
 
 
+def test_a_step_that_the_next_command_leaves_out_again_is_counted_once() -> None:
+    def left_out(time: float, place: int | None) -> Retried:
+        return Retried(time, 0, "unknown", "its 8 examples are left out", 8, place)
+
+    events: list[Event] = [search_started(), trial_started(1001.0, 0), left_out(1002.0, 24)]
+    events += [search_started(2000.0), trial_started(2001.0, 0, attempt=1), left_out(2002.0, 24)]
+    trial = replay(events).trials[0]
+    assert (trial.skipped_examples, len(trial.retries)) == (8, 2)
+    assert replay([*events, left_out(2003.0, 80)]).trials[0].skipped_examples == 16
+    from_before = [left_out(2004.0 + k, None) for k in range(2)]
+    assert replay([*events, *from_before]).trials[0].skipped_examples == 24, "they may be any steps"
+
+
 def test_a_trial_taken_up_again_runs_and_keeps_what_it_had() -> None:
     events: list[Event] = [search_started(), trial_started(1001.0, 0), Reported(1002.0, report(0, 1000, 3.0))]
     events += [
