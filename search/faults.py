@@ -56,6 +56,8 @@ class Fault:
     """Optimizer steps of the trial that were behind."""
     place: int | None
     """Place in the order of examples at which the step under way began; None outside of a step."""
+    gpu_full: bool = False
+    """Whether it was the memory of a GPU that did not suffice, not that of the machine."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ class Retry:
 
 def fault_of(failure: Failure) -> Fault:
     """Classify an exception on a rank."""
-    return Fault(_cause_of(failure), failure.told, failure.steps, failure.place)
+    gpu_full = "OutOfMemoryError" in failure.kinds  # of the host's memory torch raises a `RuntimeError`
+    return Fault(_cause_of(failure), failure.told, failure.steps, failure.place, gpu_full)
 
 
 def _cause_of(failure: Failure) -> Cause:
@@ -169,6 +172,17 @@ def gave_up(faults: Sequence[Fault]) -> str:
     else:
         why = f"given up after {len(faults)} attempts ({', '.join(fault.cause for fault in faults)})"
     return f"{why}: {last.told}"
+
+
+def is_final(fault: Fault, whole_gpus: bool) -> bool:
+    """Tell whether the values of a trial that was given up always fail in this way.
+
+    Args:
+        fault: The last one.
+        whole_gpus: Whether no rank shares its GPU. Where ranks do, and in the memory of a machine always, the
+            trials beside this one may have taken what it lacked.
+    """
+    return fault.cause == "config" or (whole_gpus and fault.gpu_full)
 
 
 def _without_progress(faults: Sequence[Fault]) -> int:

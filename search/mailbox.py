@@ -26,6 +26,7 @@ from search.faults import (
     explaining,
     fault_of,
     gave_up,
+    is_final,
     remedy,
 )
 from search.processes import oom_kills
@@ -45,10 +46,13 @@ class Mailbox:
 
     Args:
         machine_gone: Tells whether one of the machines with these ids has left the cluster.
+        whole_gpus: Whether each rank has GPUs, and for itself.
     """
 
-    def __init__(self, machine_gone: Callable[[Collection[str]], bool] = lambda nodes: False) -> None:
-        self._machine_gone = machine_gone
+    def __init__(
+        self, machine_gone: Callable[[Collection[str]], bool] = lambda nodes: False, whole_gpus: bool = False
+    ) -> None:
+        self._machine_gone, self._whole_gpus = machine_gone, whole_gpus
         self._changed = asyncio.Condition()
         self._assignment: Assignment | None = None
         self._over = True
@@ -243,7 +247,7 @@ class Mailbox:
         self._faults.append(fault)
         found = remedy(before, self._faults)
         if found is None:
-            self._end(_failed(before.trial, gave_up(self._faults), final=fault.cause == "config"))
+            self._end(_failed(before.trial, gave_up(self._faults), is_final(fault, self._whole_gpus)))
             return
         again, done = found
         self._assignment = replace(again, assigned_at=time.time())

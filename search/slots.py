@@ -59,7 +59,7 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         self._tickets = 0
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         actor = ray.remote(num_cpus=0, scheduling_strategy=here)(Mailbox)
-        self._mailbox = actor.remote(machine_gone)
+        self._mailbox = actor.remote(machine_gone, settings.group.resources.gpus_per_rank >= 1)
         self._group = threading.Thread(target=self._run_workers, name="worker-group", daemon=True)
         self._group.start()  # before anything that waits for the mailbox: both start at once
         self._submit(config)

@@ -96,6 +96,7 @@ def test_what_torch_says_when_memory_is_full_is_understood() -> None:
     assert fault_of(Failure(0, kinds, str(full.value), 3, 24)).cause == "out_of_memory"
     on_a_gpu = tuple(kind.__name__ for kind in torch.OutOfMemoryError.__mro__)
     assert fault_of(Failure(0, on_a_gpu, "", 3, 24)).cause == "out_of_memory"
+    assert [fault_of(Failure(0, names, "", 3, 24)).gpu_full for names in (kinds, on_a_gpu)] == [False, True]
 
 
 def test_of_what_happens_together_the_cause_is_named_and_not_its_consequences() -> None:

@@ -11,7 +11,7 @@ from search.faults import MAX_ATTEMPTS, MAX_GROUPS, Retry
 from search.mailbox import Mailbox
 from search.watch import Hang
 from train_fn.assignment import Assignment, Failure
-from train_fn.config import RunConfig, TrainConfig
+from train_fn.config import DataConfig, EngineConfig, RunConfig, TrainConfig
 from train_fn.departure import Departure
 from train_fn.heartbeat import BEAT_S, Beat
 from train_fn.report import Evaluation, Outcome, Report
@@ -166,6 +166,37 @@ def test_the_step_that_is_left_out_is_named() -> None:
     size = TrainConfig().optim.effective_batch_size
     told = [(retry.skipped_examples, retry.skipped_place) for retry in asyncio.run(story())]
     assert told == [(0, None), (size, 24)]
+
+
+HOST_FULL = ("RuntimeError",), "RuntimeError: DefaultCPUAllocator: can't allocate memory"
+GPU_FULL = ("OutOfMemoryError", "RuntimeError"), "OutOfMemoryError: CUDA out of memory."
+
+
+@pytest.mark.parametrize(
+    ("whole_gpus", "full", "final"),
+    [(True, GPU_FULL, True), (True, HOST_FULL, False), (False, GPU_FULL, False), (False, HOST_FULL, False)],
+)
+def test_what_is_too_large_for_a_whole_gpu_always_fails(
+    whole_gpus: bool, full: tuple[tuple[str, ...], str], final: bool
+) -> None:
+    async def story() -> Outcome:
+        box = Mailbox(whole_gpus=whole_gpus)
+        config = TrainConfig(
+            data=DataConfig(max_example_tokens=300), engine=EngineConfig(max_tokens_per_micro_batch=600)
+        )
+        await box.submit(replace(assignment(1), config=config))
+        for _ in range(2):
+            await box.next_trial(0.01)
+            await box.report(1, Failure(0, *full, 0, 0))
+            await box.join()
+        assert isinstance(await box.take(), Retry), "half the micro-batch is tried in any case"
+        message = await box.take()
+        assert isinstance(message, Outcome)
+        return message
+
+    given_up = asyncio.run(story())
+    assert given_up.reason.startswith("out of memory even with the smallest micro-batch")
+    assert given_up.final is final
 
 
 def test_a_group_that_was_taken_down_without_an_error_is_not_held_against_its_trial() -> None:
