@@ -177,6 +177,8 @@ class Disk:
     at_most_gib: float
     """When as many trials finish as weights are kept of."""
     free_gib: float
+    there_gib: float = 0.0
+    """Of that, weights that lie there already."""
 
 
 def search_disk(
@@ -188,14 +190,26 @@ def search_disk(
     slots: int,
     free_gib: float,
     keep: int,
+    there: int = 0,
 ) -> Disk:
     """Estimate the room for checkpoints, kept weights and the shared copy of the base weights.
 
-    While a trial ends its weights stand beside those of the best `keep` trials.
+    While a trial ends its weights stand beside the kept ones.
+
+    Args:
+        shape: Of the base model.
+        config: Of a trial.
+        precision: Of the trials.
+        trials: Trials of the search.
+        tokens: Of the search.
+        slots: Trials at the same time.
+        free_gib: Free on the disk.
+        keep: Of how many trials the weights stay at most.
+        there: Of how many trials they lie there, from an earlier command.
     """
     checkpoint, weights = checkpoint_gib(shape, config, precision), weights_gib(shape, precision)
     running = (KEPT + 1) * slots * checkpoint + weights
     ending = min(slots, trials) * weights
-    expected = running + ending + min(keep, tokens.finished) * weights
-    at_most = running + ending + min(keep, trials) * weights
-    return Disk(checkpoint, weights, expected, at_most, free_gib)
+    expected = running + ending + min(keep, max(tokens.finished, there)) * weights
+    at_most = running + ending + min(keep, max(trials, there)) * weights
+    return Disk(checkpoint, weights, expected, at_most, free_gib, min(keep, there) * weights)

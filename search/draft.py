@@ -16,6 +16,7 @@ from search.halving import rung_tokens
 from search.memory import MemoryEstimate, estimate, planned_precision, weights_gib, zero_stage
 from search.model_shape import ModelShape, model_shape
 from search.placement import HostMemory, Placement, place_at_most
+from search.state import SearchState, confirmed_trials, tried
 from spaces.experiment import Experiment, ParamValue
 from spaces.space import apply
 from train_fn.config import Precision, TrainConfig
@@ -83,6 +84,7 @@ def draft(
     mean_example_tokens: float | None = None,
     train_examples: int | None = None,
     eval_examples: int | None = None,
+    before: SearchState | None = None,
 ) -> Plan:
     """Compute a plan, its problems left out. Takes the arguments of `search.plan.draft_plan`.
 
@@ -103,7 +105,9 @@ def draft(
     slots = min(experiment.resources.slots or placement.by_memory, at_once)
     model = None
     if shape is not None and most is not None:
-        model = _model(shape, most, experiment, cluster, data, tokens, max(slots, 1), storage)
+        busy = max(slots, 1)
+        disk = _disk(shape, most[0], experiment, tokens, busy, storage, before or SearchState())
+        model = _model(shape, most, experiment, cluster, data, tokens, busy, disk)
     plan = Plan(
         experiment=experiment,
         cluster=cluster,
@@ -183,18 +187,16 @@ def _model(
     data: DataSize,
     tokens: Tokens,
     slots: int,
-    storage: Path,
+    disk: Disk,
 ) -> Model:
     config, memory = most
-    resources, trials = experiment.resources, experiment.budget.trials
+    resources = experiment.resources
     gpu = resources.gpus_per_rank > 0
     precision = planned_precision(config.engine.precision, gpu)
     length = data.mean_example_tokens or float(config.data.max_example_tokens)
     eval_tokens = (data.eval_examples or config.data.max_eval_examples) * length
     per_rank = resources.gpus_per_rank if gpu else resources.cpus_per_rank
     busy = slots * resources.ranks_per_slot * per_rank
-    kept = max(experiment.budget.keep_weights, experiment.confirm.top)
-    free_gib = shutil.disk_usage(existing_parent(storage)).free / GIB
     return Model(
         shape=shape,
         trainable=shape.trainable(config.model),
@@ -203,8 +205,26 @@ def _model(
         memory=memory,
         memory_limit_gib=_memory_limit(experiment, cluster),
         hours=search_hours(shape, config, tokens, eval_tokens, cluster, precision, busy, gpu),
-        disk=search_disk(shape, config, precision, trials, tokens, slots, free_gib, kept),
+        disk=disk,
     )
+
+
+def _disk(
+    shape: ModelShape,
+    config: TrainConfig,
+    experiment: Experiment,
+    tokens: Tokens,
+    slots: int,
+    storage: Path,
+    before: SearchState,
+) -> Disk:
+    """Estimate the room on the disk; what an earlier command has confirmed is kept beside the best trials."""
+    budget = experiment.budget
+    there = {trial.trial for trial in tried(before) if trial.checkpoint is not None}
+    keep = max(budget.keep_weights, experiment.confirm.top) + len(there & confirmed_trials(before))
+    precision = planned_precision(config.engine.precision, experiment.resources.gpus_per_rank > 0)
+    free_gib = shutil.disk_usage(existing_parent(storage)).free / GIB
+    return search_disk(shape, config, precision, budget.trials, tokens, slots, free_gib, keep, len(there))
 
 
 def _memory_limit(experiment: Experiment, cluster: Cluster) -> float | None:

@@ -7,6 +7,7 @@ from search.cluster import Cluster
 from search.draft import Plan as Plan  # part of this module's interface
 from search.draft import draft
 from search.refusals import problems
+from search.state import SearchState
 from spaces.experiment import Experiment
 from train_fn.errors import InputError
 
@@ -18,13 +19,15 @@ def make_plan(
     mean_example_tokens: float | None = None,
     train_examples: int | None = None,
     eval_examples: int | None = None,
+    before: SearchState | None = None,
 ) -> Plan:
     """Compute the plan of a search and refuse one that cannot work. Takes `draft_plan`'s arguments.
 
     Raises:
         InputError: The plan cannot work: the value, the rule, the fix.
     """
-    plan = draft_plan(experiment, cluster, storage, mean_example_tokens, train_examples, eval_examples)
+    sizes = mean_example_tokens, train_examples, eval_examples
+    plan = draft_plan(experiment, cluster, storage, *sizes, before)
     refuse(plan)
     return plan
 
@@ -48,6 +51,7 @@ def draft_plan(
     mean_example_tokens: float | None = None,
     train_examples: int | None = None,
     eval_examples: int | None = None,
+    before: SearchState | None = None,
 ) -> Plan:
     """Compute the plan of a search, also of one that cannot work: its `problems` say why.
 
@@ -60,9 +64,11 @@ def draft_plan(
         mean_example_tokens: Of the prepared training examples; None guesses from the size of the sources.
         train_examples: How many there are; None is unknown.
         eval_examples: How many held-out examples there are; None is unknown.
+        before: The search that is there and goes on; None for a new one.
 
     Raises:
         InputError: The model cannot be read, or a point of the space is no valid configuration.
     """
-    plan = draft(experiment, cluster, storage, mean_example_tokens, train_examples, eval_examples)
+    sizes = mean_example_tokens, train_examples, eval_examples
+    plan = draft(experiment, cluster, storage, *sizes, before)
     return replace(plan, problems=tuple(problems(plan)))

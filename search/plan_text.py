@@ -238,9 +238,10 @@ def _cost(plan: Plan, model: Model) -> Iterator[tuple[str, str]]:
     busy = _count(max(plan.slots, 1), "slot")
     yield "on the clock", f"{seconds_text(3600 * hours.wall_expected)} with {busy} busy and start-up left out"
     yield "assuming", hours.assumption
+    there = f", of which {gib_text(disk.there_gib)} lie there already" if disk.there_gib else ""
     yield (
         "disk",
-        f"{gib_text(disk.expected_gib)}, at most {gib_text(disk.at_most_gib)}; "
+        f"{gib_text(disk.expected_gib)}, at most {gib_text(disk.at_most_gib)}{there}; "
         f"{gib_text(disk.free_gib)} are free",
     )
     yield (

@@ -200,11 +200,11 @@ def _store(plan: Plan) -> Iterator[str]:
 
 
 def _disk(plan: Plan) -> Iterator[str]:
-    if plan.model is None or not plan.slots or plan.model.disk.expected_gib <= plan.model.disk.free_gib:
-        return
-    if is_address(plan.storage):
+    if plan.model is None or not plan.slots or is_address(plan.storage):
         return
     disk = plan.model.disk
-    has, needs = gib_text(disk.free_gib), gib_text(disk.expected_gib)
-    rule = f"has {has} free, checkpoints and weights take about {needs}"
+    needs_gib = disk.expected_gib - disk.there_gib
+    if needs_gib <= disk.free_gib:
+        return
+    rule = f"has {gib_text(disk.free_gib)} free, checkpoints and weights take about {gib_text(needs_gib)}"
     yield _problem("--storage", repr(plan.storage), rule, "make room, or name a folder on a larger disk")

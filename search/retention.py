@@ -9,7 +9,7 @@ from search.events import WeightsRemoved
 from search.recorder import Recorder
 from search.slots import workspace_of
 from search.standing import best
-from search.state import SearchState, repeats
+from search.state import SearchState, confirmed_trials
 from search.trial_state import is_sound, rank
 from spaces.experiment import Experiment
 from train_fn.checkpoint_files import remove_all
@@ -29,7 +29,7 @@ def surplus(state: SearchState, keep: int, among: Collection[int]) -> list[int]:
     """
     trials = [state.trials[number] for number in among]
     finished = sorted((t for t in trials if t.status == "finished" and is_sound(t)), key=rank)
-    kept = {trial.trial for trial in finished[:keep]} | {again.confirms for again in repeats(state)}
+    kept = {trial.trial for trial in finished[:keep]} | confirmed_trials(state)
     top = best(state)
     if top is not None:
         kept.add(top.trial)

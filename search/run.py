@@ -5,9 +5,12 @@ from pathlib import Path
 
 from search.cli import experiment_parser, prepare_environment, resolve
 from search.cluster import Cluster, find_address, local_machine
+from search.ledger import FILE_NAME as LEDGER
+from search.ledger import read_events
 from search.plan import draft_plan, refuse
 from search.plan_text import print_plan
 from search.remote import is_dashboard, run_remotely
+from search.state import replay
 from spaces.space import check_space
 from train_fn.command import run_command
 from train_fn.loading import loading
@@ -38,7 +41,9 @@ def main() -> int:
         return run_remotely(address, sys.argv[1:], str(args.storage))
     if args.plan:
         storage = local_storage(args.storage)
-        plan = draft_plan(experiment, _machines(storage, address), storage)
+        ledger = storage / experiment.name / LEDGER
+        before = None if args.fresh else replay(read_events(ledger))
+        plan = draft_plan(experiment, _machines(storage, address), storage, before=before)
         print_plan(plan)
         refuse(plan)
         return 0

@@ -125,7 +125,7 @@ def _run(
         check_unchanged(experiment, prepared.key, past)
         code = code_version()
         changed = check_code(experiment.name, code, allow_code_change, past)
-        plan = None if address else _plan(experiment, local_machine(), storage, prepared)
+        plan = None if address else _plan(experiment, local_machine(), storage, prepared, state)
         with connected(address) as instance:
             locks = (lock,) if carrier is None else (lock, carrier.lock)
             for one in locks:
@@ -135,7 +135,7 @@ def _run(
             if address:
                 check_shared(storage)
             if plan is None:
-                plan = _plan(experiment, growing_cluster(), storage, prepared)
+                plan = _plan(experiment, growing_cluster(), storage, prepared, state)
             inputs = SearchInputs(
                 folder=folder.resolve(),
                 prepared=prepared.folder.resolve(),
@@ -201,23 +201,26 @@ def _check_new(experiment: Experiment, storage: Path, address: str) -> None:
     """Refuse a search that cannot begin before the one that is there is moved aside for it."""
     prepared = prepared_data(experiment.base, storage, print)
     if not address:  # the machines of a cluster are known once Ray is connected
-        _made_plan(experiment, local_machine(), storage, prepared)
+        _made_plan(experiment, local_machine(), storage, prepared, SearchState())
 
 
-def _made_plan(experiment: Experiment, cluster: Cluster, storage: Path, prepared: Prepared) -> Plan:
+def _made_plan(
+    experiment: Experiment, cluster: Cluster, storage: Path, prepared: Prepared, before: SearchState
+) -> Plan:
     """Plan with the data as it is; refuse before anything starts."""
     train = prepared.train
-    plan = make_plan(
-        experiment, cluster, storage, float(train.lengths.mean()), len(train), len(prepared.eval)
-    )
+    sizes = float(train.lengths.mean()), len(train), len(prepared.eval)
+    plan = make_plan(experiment, cluster, storage, *sizes, before)
     if plan.model is not None:  # else its workers ask it
         check_vocabulary(experiment.base.model, plan.model.shape.vocabulary, prepared.report.highest_token)
     return plan
 
 
-def _plan(experiment: Experiment, cluster: Cluster, storage: Path, prepared: Prepared) -> Plan:
+def _plan(
+    experiment: Experiment, cluster: Cluster, storage: Path, prepared: Prepared, before: SearchState
+) -> Plan:
     """Plan, keep the plan beside the search, and say it."""
-    plan = _made_plan(experiment, cluster, storage, prepared)
+    plan = _made_plan(experiment, cluster, storage, prepared, before)
     folder = storage / experiment.name
     (folder / PLAN).write_text(plan_markdown(plan))
     (folder / DATA_REPORT).write_bytes((prepared.folder / "report.json").read_bytes())

@@ -170,6 +170,11 @@ def finishing(state: SearchState) -> list[TrialState]:
     return [trial for trial in tried(state) if trial.finishes is not None]
 
 
+def confirmed_trials(state: SearchState) -> set[int]:
+    """Return the trials that others run again. Their weights stay (`search.retention`)."""
+    return {again.confirms for again in repeats(state) if again.confirms is not None}
+
+
 def counts(trials: Iterable[TrialState]) -> dict[TrialStatus, int]:
     """Count trials by status; a status without trials is left out."""
     return dict(Counter(trial.status for trial in trials))

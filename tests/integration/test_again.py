@@ -169,6 +169,7 @@ def test_a_larger_budget_extends_a_finished_search(storage: Path, settings: tupl
     before, old = summary_of(storage), (storage / "exp4" / "events.jsonl").read_bytes()
     after = run(storage, *settings, "budget.trials=4")
     assert (storage / "exp4" / "events.jsonl").read_bytes().startswith(old)
+    assert "lie there already" in (storage / "exp4" / "plan.md").read_text()
     assert result(after)[:2] == result(before)
     assert [t["mlflow_run_id"] for t in after["trials"][:2]] == [t["mlflow_run_id"] for t in before["trials"]]
     assert [trial["number"] for trial in after["trials"]] == [0, 1, 2, 3]

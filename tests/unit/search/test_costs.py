@@ -107,5 +107,14 @@ def test_disk_holds_three_checkpoints_per_slot_and_the_weights_of_the_best() -> 
     kept = min(5, TOKENS.finished)
     assert disk.expected_gib == pytest.approx(9 * checkpoint + (1 + 3 + kept) * weights)
     assert disk.at_most_gib == pytest.approx(9 * checkpoint + (1 + 3 + 5) * weights)
+    assert disk.there_gib == 0
     few = search_disk(GPT_J, config, "bf16", 2, TOKENS, 3, 100.0, 5)
     assert few.at_most_gib == pytest.approx(9 * checkpoint + (1 + 2 + 2) * weights)
+
+
+def test_weights_that_lie_there_are_of_trials_that_have_finished() -> None:
+    config, weights = TrainConfig(), weights_gib(GPT_J, "bf16")
+    new, later = (search_disk(GPT_J, config, "bf16", 9, TOKENS, 3, 100.0, 7, there) for there in (0, 6))
+    assert later.there_gib == pytest.approx(6 * weights)
+    assert later.expected_gib - new.expected_gib == pytest.approx((6 - TOKENS.finished) * weights)
+    assert later.at_most_gib == new.at_most_gib

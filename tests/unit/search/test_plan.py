@@ -14,11 +14,14 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from search import draft
 from search.cluster import Cluster, Node
+from search.events import WeightsRemoved
 from search.plan import Plan, draft_plan, make_plan
+from search.state import replay
 from spaces import exp4
 from spaces.experiment import BudgetConfig, Experiment, HalvingConfig
 from spaces.paths import replace_all
 from tests.toys import toy_config
+from tests.unit.search.recorded import confirmed_search
 from train_fn.config import DataConfig, EngineConfig, ModelConfig, RunConfig, TrainConfig
 from train_fn.errors import InputError
 from train_fn.working_copy import MARKER
@@ -272,6 +275,26 @@ def test_a_disk_too_small_is_refused(
     monkeypatch.setattr(draft.shutil, "disk_usage", lambda path: shutil_usage(0.0))
     with pytest.raises(InputError, match=r"--storage = '.*' has 0 MiB free, .*; make room"):
         plan(laptop, tmp_path)
+
+
+def test_what_an_extended_search_has_confirmed_is_kept_beside_the_best(
+    laptop: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = replay(confirmed_search(2.7, 2.9, 2.6, 2.8))  # trials 0 and 1
+    extended = replace_all(laptop, {"budget.keep_weights": 2})
+    new, later = (plan(extended, tmp_path, before=state).model for state in (None, before))
+    assert new is not None
+    assert later is not None
+    two = 2 * new.disk.weights_gib
+    assert later.disk.at_most_gib - new.disk.at_most_gib == pytest.approx(two)
+    assert later.disk.expected_gib - new.disk.expected_gib == pytest.approx(two)
+    assert later.disk.there_gib == pytest.approx(two)
+    removed = replay([*confirmed_search(2.7, 2.9, 2.6, 2.8), *(WeightsRemoved(2000.0, n) for n in (0, 1))])
+    assert plan(extended, tmp_path, before=removed).model == new
+    # What lies there already needs no free room.
+    enough = later.disk.expected_gib - 1.5 * new.disk.weights_gib
+    monkeypatch.setattr(draft.shutil, "disk_usage", lambda path: shutil_usage(enough))
+    assert plan(extended, tmp_path, before=before).problems == ()
 
 
 def test_slots_over_several_nodes_need_a_shared_folder(laptop: Experiment, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import pytest
 
 from search.cluster import local_machine
 from search.session import _plan
+from search.state import SearchState
 from spaces import exp4
 from spaces.override import override
 from tests.toys import TOY_REPORT, VOCABULARY, save_toy_model, toy_prepared
@@ -16,5 +17,5 @@ def test_a_token_without_an_embedding_is_refused_before_anything_starts(tmp_path
     experiment = override(exp4.experiment("laptop"), settings)
     prepared = replace(toy_prepared(), report=replace(TOY_REPORT, highest_token=VOCABULARY))
     with pytest.raises(InputError, match=r"has 61 embeddings, and its tokenizer writes token 61 "):
-        _plan(experiment, local_machine(), tmp_path, prepared)  # type: ignore[arg-type]
+        _plan(experiment, local_machine(), tmp_path, prepared, SearchState())  # type: ignore[arg-type]
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
