@@ -1,14 +1,19 @@
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from search.session import _check_precision
 from tests.toys import TOY_REPORT, VOCABULARY, save_toy_model, toy_prepared, toy_train_config
-from train_fn.assignment import Assignment
+from tests.unit.train_fn.test_precision import pretend_gpu
+from train_fn import worker
+from train_fn.assignment import Assignment, Message, Refusal
 from train_fn.clock import Clock
 from train_fn.config import ModelConfig, TrainConfig
 from train_fn.errors import InputError
+from train_fn.heartbeat import Pulse
 from train_fn.model import BaseModel
 from train_fn.worker import _Kept
 
@@ -42,6 +47,22 @@ def test_a_token_without_an_embedding_is_refused(kept: _Kept, config: TrainConfi
         InputError, match=r"model.path = .* has 61 embeddings, and its tokenizer writes token 61 "
     ):
         base_of(replace(kept, prepared=prepared), config, 0, tmp_path / "cache")  # type: ignore[arg-type]
+
+
+def test_a_rank_refuses_emulated_bf16_with_the_reason_that_the_command_gives_for_its_own_gpu(
+    kept: _Kept, config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = replace(config, engine=replace(config.engine, precision="bf16"))
+    sent: list[Message] = []
+    mailbox = SimpleNamespace(report=SimpleNamespace(remote=lambda ticket, message: sent.append(message)))
+    monkeypatch.setattr(worker, "ray", SimpleNamespace(get=lambda answer: answer))
+    monkeypatch.setattr(worker.dist, "get_rank", lambda: 0)
+    pretend_gpu(monkeypatch, (7, 5), "Tesla T4")
+    given = Assignment(1, 0, asked, "data", str(tmp_path / "0000"), str(tmp_path / "cache"), 0.0)
+    worker._train_one(mailbox, given, kept, Pulse())
+    with pytest.raises(InputError, match="this Tesla T4 has") as caught:
+        _check_precision(asked)
+    assert sent == [Refusal(str(caught.value))]
 
 
 def test_random_weights_are_those_of_the_trials_seed_whatever_ran_before(
