@@ -5,6 +5,7 @@ average. What is kept is bounded, JSON-able, and gives the same figures after a 
 """
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from statistics import median
@@ -128,7 +129,7 @@ class Curve:
     residuals: list[float] = field(default_factory=list)
     """Of the last `SPREAD_STEPS` finite losses to the smoothed loss before them."""
     recent: list[tuple[int, float]] = field(default_factory=list)
-    """Tokens seen and loss of the last `RECENT_LOSSES` finite ones."""
+    """Tokens seen and loss of the last `RECENT_LOSSES`; one that is not finite is higher than any other."""
     norms: list[float] = field(default_factory=list)
     """The last `RECENT_NORMS` gradient norms."""
     scaler: ScalerWatch = field(default_factory=ScalerWatch)
@@ -166,9 +167,11 @@ class Curve:
         norm = grad_norm if math.isfinite(grad_norm) and grad_norm > 0 else None
         if norm is not None:
             self.norms = [*self.norms, norm][-RECENT_NORMS:]
+        if math.isfinite(loss) or not loss_scale:  # what overflows in fp16 is left to the scaler
+            height = loss if math.isfinite(loss) else sys.float_info.max
+            self.recent = [*self.recent, (tokens_seen, height)][-RECENT_LOSSES:]
         if math.isfinite(loss):
             self._add_loss(loss)
-            self.recent = [*self.recent, (tokens_seen, loss)][-RECENT_LOSSES:]
             log_norm = None if norm is None else math.log(norm)
             self.history.add(tokens_seen, loss, self.fast.value, log_norm)
 

@@ -23,7 +23,9 @@ CHANCE = 0.68
 DIVERGING = ("lr_sweep_3e-1", "lr_sweep_1")
 STALLING = "lr_sweep_1e-1"
 WINDOWS = 50
-TASKSET_BATCH = 128
+TASKSET_BATCH = 50 * 128
+"""Sequences behind one evaluation of TaskSet: 50 mini-batches (`minibatch_per_evaluation` in
+google-research/task_set/train_inner.py) of the 128 in the task's name."""
 HEADER = """| rule | runs | sound ones ended | doomed ones found | median delay after the turn (largest) |
 |---|---|---|---|---|"""
 DOOMED_SCALES = (64.0, 32.0, 16.0, 8.0, 4.0, 2.0)
