@@ -68,7 +68,8 @@ def _laptop() -> Experiment:
             data=DataConfig(max_example_tokens=64, max_context_turns=2, max_eval_examples=128),
             optim=OptimConfig(lr=1e-3, effective_batch_size=16),
             engine=EngineConfig(max_tokens_per_micro_batch=1024),
-            run=RunConfig(max_tokens=max_tokens, window_tokens=6_000),
+            # Judged as often as a diverging trial must have been high: `doom.patience` of its tokens.
+            run=RunConfig(max_tokens=max_tokens, window_tokens=2_400),
         ),
         space={
             "optim.lr": FloatDistribution(1e-5, 1.0, log=True),

@@ -280,6 +280,7 @@ def test_a_disk_too_small_is_refused(
 def test_what_an_extended_search_has_confirmed_is_kept_beside_the_best(
     laptop: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(draft.shutil, "disk_usage", lambda path: shutil_usage(100.0))
     before = replay(confirmed_search(2.7, 2.9, 2.6, 2.8))  # trials 0 and 1
     extended = replace_all(laptop, {"budget.keep_weights": 2})
     new, later = (plan(extended, tmp_path, before=state).model for state in (None, before))
