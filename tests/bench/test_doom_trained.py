@@ -13,17 +13,20 @@ SOUND = Recording(
 LOST = replace(SOUND, losses=(*SOUND.losses[:60], *(20.0 + k for k in range(40))))
 
 
-def test_a_lost_trial_turns_where_its_loss_stays_above_its_first() -> None:
+def test_a_lost_trial_turns_where_its_loss_stays_above_its_start() -> None:
     assert SOUND.sound
     assert not LOST.sound
-    assert LOST.turn == pytest.approx(0.6)
+    assert LOST.turn() == LOST.turn(1.3) == pytest.approx(0.6)
+    slow = replace(SOUND, losses=(*SOUND.losses[:60], *(7.0 + 0.1 * k for k in range(40))))
+    assert slow.turn() == pytest.approx(0.7, abs=0.011)
+    assert slow.turn(1.3) == pytest.approx(0.94, abs=0.011)
 
 
 def test_what_is_judged_afterwards_is_counted() -> None:
     assert ended_at(SOUND, DoomConfig()) is None
     found = ended_at(LOST, DoomConfig())
     assert found is not None
-    assert 0 <= found[0] - LOST.turn <= 0.05
+    assert 0 <= found[0] - LOST.turn() <= 0.05
     for one in count([SOUND, SOUND, LOST]):
         assert (one.sound, one.ended, one.doomed, len(one.delays)) == (2, 0, 1, 1)
 
