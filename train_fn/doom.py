@@ -8,8 +8,8 @@ better than chance, of 13 sound language-model runs and of 63 fine-tuning runs i
 runs that end non-finite or 30% above their start are, two evaluations after the turn, 3.9% of the run, and so
 are both diverging language-model runs, after 2.2% at most. A sound DeepSpeed fp16 run with 20 overflows in
 1,840 steps is left alone. Of trials trained for it (tests/bench/doom_trained.py) none of 300 sound ones is
-ended, and all of 60 whose rate rises until they are lost are, in the median 0.6% after their loss is 30% above
-their start for good, and 4.0% after it is above it at all.
+ended, and all of 60 whose rate rises until they are lost are, in the median 0.6% after their loss is 30%
+above their start for good, and 4.0% after it is above it at all.
 """
 
 import math
