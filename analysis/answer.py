@@ -139,8 +139,9 @@ def _saved(search: SearchRecord, found: Answer) -> str:
     saved = found.saved
     if not saved.tokens:
         return "No trial was stopped early, so nothing was saved."
-    counts = dict(found.counts)
-    halved, doomed = counts.get("halved", 0), sum(trial.doomed for trial in search.trials)
+    again = {trial.finishes for trial in search.trials}  # run to their end after all
+    halved = sum(trial.status == "halved" and trial.number not in again for trial in search.trials)
+    doomed = sum(trial.doomed for trial in search.trials)
     parts = []
     if halved:
         parts.append(f"{tokens_text(saved.by_halving)} by halving {count_text(halved, 'trial')}")

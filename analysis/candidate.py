@@ -34,9 +34,9 @@ def choose_candidate(search: SearchRecord, wanted: int | None) -> TrialRecord:
                 f"`python -m search.run {search.name}`"
             )
         return best
-    named = next((trial for trial in search.tried if trial.number == wanted), None)
+    named = next((trial for trial in search.own if trial.number == wanted), None)
     if named is None or named.status != "finished":
-        done = ", ".join(str(trial.number) for trial in search.tried if trial.status == "finished")
+        done = ", ".join(str(trial.number) for trial in search.own if trial.status == "finished")
         what = f"is {named.status}" if named is not None else "is no trial of its own"
         raise InputError(f"--trial {wanted} {what}; finished are {done or 'none'}")
     return named

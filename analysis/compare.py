@@ -98,14 +98,14 @@ def _rows(groups: dict[str, list[TrialRecord]], keys: dict[str, str] | None = No
     top = bests[order[0]] if order else None
     rows = []
     for name in order:
-        best, tried = bests[name], [trial for trial in groups[name] if trial.confirms is None]
+        best, own = bests[name], [trial for trial in groups[name] if trial.confirms is None]
         same = keys is None or keys[name] == keys[order[0]]
         rows.append(
             Row(
                 name=name,
-                trials=len(tried),
-                finished=sum(trial.status == "finished" for trial in tried),
-                doomed=sum(trial.doomed for trial in tried),
+                trials=sum(trial.finishes is None for trial in own),
+                finished=sum(trial.status == "finished" for trial in own),
+                doomed=sum(trial.doomed for trial in own),
                 tokens=sum(trial.tokens_seen for trial in groups[name]),
                 best=best,
                 behind=None

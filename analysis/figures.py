@@ -84,9 +84,12 @@ class Ladder:
 def lr_batch_map(search: SearchRecord, best: TrialRecord | None) -> LrBatchMap | None:
     """Compute the map; None when all trials have the same learning rate or the same batch size.
 
-    A run that confirms a trial would lie on the same point and hide it: the trial alone stands there.
+    A run of a trial again would lie on the same point and hide it. So a run that confirms one is left out,
+    and of a halved trial and its run to the end the run stands there.
     """
-    trials = [trial for trial in search.tried if trial.eval_nll is not None or trial.doomed]
+    again = {trial.finishes for trial in search.own}
+    own = [trial for trial in search.own if trial.number not in again]
+    trials = [trial for trial in own if trial.eval_nll is not None or trial.doomed]
     spots = tuple(
         Spot(trial, group_of(trial, best), math.log10(trial.lr), math.log2(trial.effective_batch_size))
         for trial in trials

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 JOURNAL_NAME = "study.journal"
-CONFIRMS = "confirms"
-"""The attribute that the study gives to runs which confirm a trial."""
+CONFIRMS, FINISHES = "confirms", "finishes"
+"""The attributes that the study gives to runs which confirm a trial, or run a halved one to its end."""
 MIN_TRIALS = 6
 """Fewer trials than this are not looked at."""
 TRIALS_PER_PARAMETER = 5
@@ -133,6 +133,7 @@ def _finished(trials: "Sequence[FrozenTrial]") -> "list[tuple[FrozenTrial, float
 
 
 def _at_first_rung(trials: "Sequence[FrozenTrial]") -> "list[tuple[FrozenTrial, float]]":
+    trials = [trial for trial in trials if FINISHES not in trial.user_attrs]  # it was there already
     first = min((step for trial in trials for step in trial.intermediate_values), default=0)
     return [(t, t.intermediate_values[first]) for t in trials if first in t.intermediate_values]
 

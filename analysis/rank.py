@@ -97,12 +97,12 @@ def ranked(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
 
     Finished trials come before all others: an NLL after fewer tokens is no fair comparison. Diverged,
     overflowing and failed ones are never among them, and neither are runs that confirm a trial. Of equals the
-    one with fewer tokens at its evaluation comes first. A halved trial that runs again to its end is there
-    once, as that run.
+    one with fewer tokens at its evaluation comes first. A halved trial that ran again to its end is there
+    once, as that run, and not at all if it was lost.
     """
     statuses = ("finished", "running", "halved", "cancelled")
     sound = [t for t in trials if t.confirms is None and t.status in statuses and t.eval_nll is not None]
-    again = {t.finishes for t in sound}
+    again = {t.finishes for t in trials if t.status == "finished" or t.doomed}
     sound = [t for t in sound if t.number not in again]
     return sorted(sound, key=lambda t: (t.status != "finished", t.eval_nll, t.eval_tokens, t.number))
 

@@ -179,7 +179,12 @@ class SearchRecord:
 
     @property
     def tried(self) -> tuple[TrialRecord, ...]:
-        """The trials it chose, without the runs that confirm one of them."""
+        """The trials it chose, without the runs of one of them again."""
+        return tuple(trial for trial in self.own if trial.finishes is None)
+
+    @property
+    def own(self) -> tuple[TrialRecord, ...]:
+        """The trials it chose and the runs of halved ones to their end: one of these may be the best."""
         return tuple(trial for trial in self.trials if trial.confirms is None)
 
     @property

@@ -43,6 +43,8 @@ def print_report(
     """Print the answer, the trials, the rungs and the comparison."""
     counts = ", ".join(f"{number} {status}" for status, number in found.counts)
     trials = f"{count_text(len(search.tried), 'trial')} ({counts})"
+    if ends := len(search.own) - len(search.tried):
+        trials += f", {count_text(ends, 'run')} of halved ones to their end"
     if search.repeats:
         trials += f", {count_text(len(search.repeats), 'run')} to confirm the best"
     console.print(f"{search.name} ({search.profile}) {search.status}: {trials}")

@@ -54,9 +54,11 @@ def _to_finish(state: SearchState) -> list[Repeat]:
 
     One at a time: the first that comes to its end is the answer.
     """
-    failed = _failures(state)
-    lost = {_repeat(t) for t in finishing(state) if t.status in DOOMED}
-    lost |= {again for again, times in failed.items() if times >= MAX_ATTEMPTS and again.seed is None}
+    live = [_repeat(one) for one in finishing(state) if one.status in ("running", "cancelled")]
+    if live:
+        return live[:1]
+    lost = {_repeat(one) for one in finishing(state) if one.status in DOOMED}
+    lost |= {again for again, times in _failures(state).items() if times >= MAX_ATTEMPTS}
     if len(lost) >= MOST_FINISHED:
         return []
     halved = (Repeat(trial.trial, None) for trial in ranked(state) if trial.status == "halved")

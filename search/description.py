@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from search.plan_text import distribution_text
 from search.standing import best, ranked
-from search.state import SearchState, tokens_saved, tokens_spent, tried
+from search.state import SearchState, finishing, tokens_saved, tokens_spent, tried
 from search.summary import count_line, why_best
 from search.trial_state import TrialState
 from spaces.experiment import Experiment
@@ -118,7 +118,7 @@ def _best_table(experiment: Experiment, state: SearchState, links: Links) -> str
 def _stopped_table(name: str, state: SearchState, links: Links) -> str:
     """List some that were stopped, with the reason of each: first those that broke, then the last halved."""
     ends = ("halved", "diverged", "overflowing", "failed")
-    stopped = [trial for trial in tried(state) if trial.status in ends]
+    stopped = [trial for trial in (*tried(state), *finishing(state)) if trial.status in ends]
     stopped.sort(key=lambda trial: (trial.status == "halved", -(trial.ended or 0.0)))
     if not stopped:
         return ""

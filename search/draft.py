@@ -16,7 +16,7 @@ from search.halving import rung_tokens
 from search.memory import MemoryEstimate, estimate, planned_precision, weights_gib, zero_stage
 from search.model_shape import ModelShape, model_shape
 from search.placement import HostMemory, Placement, place_at_most
-from search.state import SearchState, confirmed_trials, tried
+from search.state import SearchState, confirmed_trials
 from spaces.experiment import Experiment, ParamValue
 from spaces.space import apply
 from train_fn.config import Precision, TrainConfig
@@ -220,7 +220,8 @@ def _disk(
 ) -> Disk:
     """Estimate the room on the disk; what an earlier command has confirmed is kept beside the best trials."""
     budget = experiment.budget
-    there = {trial.trial for trial in tried(before) if trial.checkpoint is not None}
+    own = (trial for trial in before.trials.values() if trial.confirms is None)
+    there = {trial.trial for trial in own if trial.checkpoint is not None}
     keep = max(budget.keep_weights, experiment.confirm.top) + len(there & confirmed_trials(before))
     precision = planned_precision(config.engine.precision, experiment.resources.gpus_per_rank > 0)
     free_gib = shutil.disk_usage(existing_parent(storage)).free / GIB

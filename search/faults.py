@@ -174,15 +174,16 @@ def gave_up(faults: Sequence[Fault]) -> str:
     return f"{why}: {last.told}"
 
 
-def is_final(fault: Fault, whole_gpus: bool) -> bool:
+def is_final(faults: Sequence[Fault], whole_gpus: bool) -> bool:
     """Tell whether the values of a trial that was given up always fail in this way.
 
     Args:
-        fault: The last one.
+        faults: Of all its attempts; a single one of memory may be what its process kept from trials before.
         whole_gpus: Whether no rank shares its GPU. Where ranks do, and in the memory of a machine always, the
             trials beside this one may have taken what it lacked.
     """
-    return fault.cause == "config" or (whole_gpus and fault.gpu_full)
+    last = faults[-1]
+    return last.cause == "config" or (whole_gpus and last.gpu_full and len(faults) > 1)
 
 
 def _without_progress(faults: Sequence[Fault]) -> int:

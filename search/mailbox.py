@@ -247,7 +247,7 @@ class Mailbox:
         self._faults.append(fault)
         found = remedy(before, self._faults)
         if found is None:
-            self._end(_failed(before.trial, gave_up(self._faults), is_final(fault, self._whole_gpus)))
+            self._end(_failed(before.trial, gave_up(self._faults), is_final(self._faults, self._whole_gpus)))
             return
         again, done = found
         self._assignment = replace(again, assigned_at=time.time())

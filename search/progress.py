@@ -17,6 +17,7 @@ from search.standing import best, new_best
 from search.state import (
     SearchState,
     counts,
+    finishing,
     repeats,
     tokens_saved,
     tokens_spent,
@@ -25,7 +26,7 @@ from search.state import (
 )
 from search.trial_state import TrialState
 from spaces.experiment import ConfirmConfig, Experiment
-from spaces.words import gib_text, params_text, seconds_text, tokens_text, trial_id
+from spaces.words import count_text, gib_text, params_text, seconds_text, tokens_text, trial_id
 
 HEARTBEAT_S = 30.0
 REFRESH_PER_S = 2.0
@@ -114,7 +115,7 @@ def event_lines(name: str, before: SearchState, after: SearchState, event: Event
         yield f"confirming: {_who(name, after.trials[event.trial])}"
     elif isinstance(event, TrialStarted) and event.finishes is not None:
         who = _who(name, after.trials[event.trial])
-        yield f"no trial came to its end, so the best halved one is run there: {who}"
+        yield f"no trial came to its end, so the best halved one that is left is run there: {who}"
     if isinstance(event, Retried):
         yield f"{_who(name, after.trials[event.trial])} goes on after a fault ({event.cause}): {event.told}"
     if isinstance(event, Ended):
@@ -134,6 +135,8 @@ def status_line(state: SearchState, goal: Goal, now: float) -> str:
     """Sum up the search in one line."""
     known = tried(state)  # the second attempt at a failed one is a trial too
     started = f"{len(known)} of {max(goal.trials, len(known))} trials started{_counts_text(known)}"
+    if ends := finishing(state):
+        started += f"; {count_text(len(ends), 'run')} of halved trials to their end{_counts_text(ends)}"
     again = repeats(state)
     if again:
         runs = len(again) + _repeats_to_come(state, goal)
@@ -168,18 +171,18 @@ def seconds_left(state: SearchState, goal: Goal, now: float) -> float | None:
     running = [t.tokens_seen for t in tried(state) if t.status == "running"]
     coming = sum((usual if seen < usual else max(goal.max_tokens, seen)) - seen for seen in running)
     coming += usual * max(0, goal.trials - len(tried(state)))
-    again = repeats(state)
+    again = [*finishing(state), *repeats(state)]
     coming += sum(max(0, goal.max_tokens - t.tokens_seen) for t in again if t.status == "running")
     coming += goal.max_tokens * _repeats_to_come(state, goal)
     return coming / (tokens / elapsed_s)
 
 
 def _repeats_to_come(state: SearchState, goal: Goal) -> int:
-    """Count the runs that confirm the best and have not started; before the best are known, all asked for."""
-    again = repeats(state)
-    if len(tried(state)) < goal.trials or any(trial.status == "running" for trial in tried(state)):
+    """Count the runs of a trial again that have not started; before the best are known, what may confirm."""
+    own, again = tried(state), repeats(state)
+    if len(own) < goal.trials or any(trial.status == "running" for trial in own):
         return max(0, goal.confirm.top * goal.confirm.seeds - len(again))
-    running = sum(trial.status == "running" for trial in again)
+    running = sum(trial.status == "running" for trial in (*finishing(state), *again))
     return max(0, len(missing(state, goal.confirm)) - running)
 
 

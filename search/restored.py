@@ -7,7 +7,7 @@ from search.events import Decided, Ended, Event, Reported
 from search.halving import Decision, Halving
 from search.recorder import hear, tell
 from search.stalled import Peers, StallRule
-from search.state import SearchState
+from search.state import SearchState, finishing
 from search.study import JOURNAL, Study
 from spaces.experiment import Experiment
 from train_fn.errors import InputError
@@ -44,7 +44,9 @@ def reconcile(study: Study, state: SearchState, past: list[Event]) -> None:
 def rungs_of(experiment: Experiment, past: list[Event], state: SearchState) -> Halving:
     """Return the rungs as they were left."""
     halving = Halving(experiment.halving, experiment.base.run.max_tokens)
-    halving.restore(decisions_of(past), {number: trial.status for number, trial in state.trials.items()})
+    statuses = {number: trial.status for number, trial in state.trials.items()}
+    refuted = {again.finishes: again.status for again in finishing(state) if again.finishes is not None}
+    halving.restore(decisions_of(past), statuses | refuted)
     return halving
 
 

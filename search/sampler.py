@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.even import even_point
 from search.steps import out_of_steps, space_in_steps, trial_in_steps
-from search.told import tell_gp, tell_tpe, tellable
+from search.told import tell_gp, tell_tpe, tellable, told_once
 from spaces.experiment import SamplerConfig
 from train_fn.errors import InputError
 
@@ -93,7 +93,7 @@ class _Told(BaseSampler):
         if trial.number < MODEL_ALONE or trial.number % 2 == 0:
             others = [
                 one
-                for one in study.get_trials(deepcopy=False)
+                for one in told_once(study.get_trials(deepcopy=False))
                 if one.number != trial.number and tellable(one)
             ]
             # Of all, not of those that are told: they are never more than `search.told` lets through.

@@ -23,7 +23,7 @@ from search.events import (
 from search.trial_state import TrialState, TrialStatus, begun, ended, is_sound, rank, reported, retried
 from spaces.words import gib_text
 from train_fn.errors import InputError
-from train_fn.report import Evaluation, Report
+from train_fn.report import DOOMED, Evaluation, Report
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def apply(state: SearchState, event: Event) -> SearchState:
         case Decided():
             return _with(now, replace(now.trials[event.decision.trial], decision=event.decision))
         case Ended():
-            return _with(now, ended(now.trials[event.outcome.trial], event))
+            return _ended(now, event)
         case WeightsRemoved():
             return _with(now, replace(now.trials[event.trial], checkpoint=None))
         case Paused():
@@ -156,8 +156,9 @@ def tokens_saved(state: SearchState, max_tokens: int) -> int:
 
 
 def tried(state: SearchState) -> list[TrialState]:
-    """List the trials that the search chose, without the runs that confirm one of them."""
-    return [trial for _, trial in sorted(state.trials.items()) if trial.confirms is None]
+    """List the trials that the search chose, without the runs of one of them again."""
+    own = [trial for trial in state.trials.values() if trial.confirms is None and trial.finishes is None]
+    return sorted(own, key=lambda trial: trial.trial)
 
 
 def repeats(state: SearchState) -> list[TrialState]:
@@ -167,7 +168,7 @@ def repeats(state: SearchState) -> list[TrialState]:
 
 def finishing(state: SearchState) -> list[TrialState]:
     """List the runs of halved trials to their end."""
-    return [trial for trial in tried(state) if trial.finishes is not None]
+    return [trial for _, trial in sorted(state.trials.items()) if trial.finishes is not None]
 
 
 def confirmed_trials(state: SearchState) -> set[int]:
@@ -183,6 +184,14 @@ def counts(trials: Iterable[TrialState]) -> dict[TrialStatus, int]:
 def _with(state: SearchState, trial: TrialState) -> SearchState:
     trials = state.trials.set(trial.trial, trial)
     return replace(state, trials=trials, leader=_leader(state, trials, trial))
+
+
+def _ended(state: SearchState, event: Ended) -> SearchState:
+    trial = ended(state.trials[event.outcome.trial], event)
+    state = _with(state, trial)
+    if trial.finishes is None or trial.status not in DOOMED:
+        return state
+    return _with(state, replace(state.trials[trial.finishes], refuted=True))
 
 
 def _leader(before: SearchState, trials: Map[int, TrialState], changed: TrialState) -> int | None:

@@ -15,6 +15,7 @@ from search.standing import best, confirmed, ranked
 from search.state import (
     SearchState,
     counts,
+    finishing,
     repeats,
     tokens_saved,
     tokens_spent,
@@ -214,6 +215,8 @@ def count_line(state: SearchState) -> str:
         return "no trials"
     again = repeats(state)
     more = f", {count_text(len(again), 'run')} to confirm the best ({_by_status(again)})" if again else ""
+    if ends := finishing(state):
+        more = f", {count_text(len(ends), 'run')} of halved ones to their end ({_by_status(ends)}){more}"
     return f"{len(tried(state))} trials ({_by_status(tried(state))}){more}"
 
 

@@ -37,6 +37,13 @@ def tellable(trial: FrozenTrial) -> bool:
     return trial.state != TrialState.WAITING
 
 
+def told_once(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Leave out the halved trials that ran again to their end: those runs say more of the same values."""
+    over = (TrialState.COMPLETE, TrialState.PRUNED)
+    again = {one.user_attrs.get(FINISHES) for one in trials if one.state in over}
+    return [one for one in trials if one.number not in again]
+
+
 def uses_budget(trial: FrozenTrial) -> bool:
     """Return whether a trial counts: neither is it tried again, nor does it run another one again."""
     return not trial.user_attrs.get(RETRIED, False) and not runs_again(trial)

@@ -36,6 +36,8 @@ class TrialState:
     """The trial that this one repeats with another seed, None for a trial of its own."""
     finishes: int | None = None
     """The halved trial that this one runs again to its end, None for others."""
+    refuted: bool = False
+    """It was halved, and lost when it ran again to its end."""
     attempts: int = 1
     retries: tuple[Retried, ...] = ()
     """When its worker group ended with a fault and it went on."""
@@ -94,9 +96,10 @@ class TrialState:
 def is_sound(trial: TrialState) -> bool:
     """Tell whether a trial may be the best one by its own last eval NLL.
 
-    Diverged, overflowing and failed trials never are, and neither are runs that confirm a trial.
+    Diverged, overflowing and failed trials never are, and neither are runs that confirm a trial, nor halved
+    ones that were lost when they ran again to their end.
     """
-    fit = trial.status in ("finished", "running", "halved", "cancelled")
+    fit = trial.status in ("finished", "running", "halved", "cancelled") and not trial.refuted
     return fit and trial.confirms is None and trial.eval_nll is not None
 
 

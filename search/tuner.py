@@ -96,7 +96,10 @@ def search(
 
     def over(number: int) -> None:
         keeper.ended(number)
-        halving.ended(number, recorder.state.trials[number].status)
+        trial = recorder.state.trials[number]
+        for one in (number, trial.finishes):
+            if one is not None:
+                halving.ended(one, trial.status)
 
     callback = TuneRecorder(recorder, study, experiment.base, over)
     callback.end_halved()
@@ -125,7 +128,7 @@ def search(
 
 
 def is_complete(experiment: Experiment, folder: Path, state: SearchState, past: list[Event]) -> bool:
-    """Tell whether a search ended by itself and nothing is left to do: no trial to try, none to confirm.
+    """Tell whether a search ended by itself and nothing is left to do: no trial to try, none to run again.
 
     The rule is the one by which a command calls its search over. It asks the study too, for that alone knows
     which failed trials are tried again.

@@ -88,6 +88,17 @@ def test_a_survivor_behind_the_cutoff_was_kept_for_noise() -> None:
     assert not kept_for_noise(decision(2.9, None, True))
 
 
+def test_a_halved_trial_and_its_run_to_the_end_are_one_spot(search: SearchRecord) -> None:
+    halved = next(trial for trial in search.trials if trial.status == "halved")
+    again = replace(halved, number=99, status="diverged", finishes=halved.number)
+    drawn = lr_batch_map(replace(search, trials=(*search.trials, again)), None)
+    before = lr_batch_map(search, None)
+    assert drawn is not None
+    assert before is not None
+    numbers = {spot.trial.number for spot in before.spots}
+    assert {spot.trial.number for spot in drawn.spots} == (numbers - {halved.number}) | {99}
+
+
 def test_a_run_that_confirms_a_trial_is_no_second_spot_but_a_line_of_its_own(seeded: SearchRecord) -> None:
     best = answer(seeded).best
     drawn = lr_batch_map(seeded, best)

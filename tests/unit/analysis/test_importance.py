@@ -1,12 +1,13 @@
 import shutil
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
 import optuna
 import pytest
 
-from analysis.importance import importances
+from analysis.importance import JOURNAL_NAME, _at_first_rung, _study_trials, importances
 from analysis.records import SearchRecord
 from analysis.runs import read_search
 from tests.unit.analysis.written import experiment, write_search
@@ -91,3 +92,10 @@ def test_the_study_is_only_read(search: SearchRecord, tmp_path: Path) -> None:
 def test_runs_that_confirm_a_trial_are_left_out(seeded: SearchRecord, search: SearchRecord) -> None:
     assert seeded.repeats
     assert importances(seeded) == importances(search)
+
+
+def test_a_run_to_the_end_does_not_count_its_values_twice_at_the_first_rung(search: SearchRecord) -> None:
+    trials = [t for t in _study_trials(search.folder / JOURNAL_NAME) if t.intermediate_values]
+    again = copy(next(trial for trial in trials if trial.state.name == "PRUNED"))
+    again.user_attrs = {**again.user_attrs, "finishes": again.number}
+    assert _at_first_rung([*trials, again]) == _at_first_rung(trials)

@@ -129,7 +129,11 @@ def test_a_halved_trial_that_runs_again_to_its_end_stands_there_once_and_saved_n
     assert (found.best, found.second) == (again, second)
     assert again_text(again) == f"{first.id} to its end"
     lost = replace(again, status="diverged")
-    assert ranked((*halved, lost))[0] == first
+    assert ranked((*halved, lost)) == ranked(halved)[1:], "it is known to be lost"
+    stopped = replace(again, status="cancelled", eval_nll=9.0)
+    assert ranked((*halved, stopped)) == [*ranked(halved), stopped], "in the order of the search"
+    assert [trial.number for trial in after.tried] == [trial.number for trial in halved]
+    assert after.own == (*after.tried, again)
 
 
 def test_other_seeds_turn_the_answer_around(seeded: SearchRecord) -> None:

@@ -98,6 +98,16 @@ def test_a_ledger_from_before_trials_were_confirmed_is_read(copied: Path) -> Non
     assert {trial.confirms for trial in read_search(copied.parent, "exp9").trials} == {None}
 
 
+def test_which_halved_trial_a_run_takes_to_its_end_is_read(copied: Path) -> None:
+    lines = (copied / "events.jsonl").read_text()
+    assert {trial.finishes for trial in read_search(copied.parent, "exp9").trials} == {None}
+    (copied / "events.jsonl").write_text(lines.replace(',"finishes":null', ',"finishes":0', 1))
+    first, *others = read_search(copied.parent, "exp9").trials
+    assert (first.finishes, {trial.finishes for trial in others}) == (0, {None})
+    (copied / "events.jsonl").write_text(lines.replace(',"finishes":null', ""))
+    assert {trial.finishes for trial in read_search(copied.parent, "exp9").trials} == {None}
+
+
 def test_reads_the_points_of_every_window(storage: Path, search: SearchRecord) -> None:
     reports = [e.report for e in read_events(storage / "exp9" / "events.jsonl") if isinstance(e, Reported)]
     mine = [report for report in reports if report.trial == 0]

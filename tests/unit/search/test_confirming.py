@@ -2,7 +2,7 @@ from dataclasses import replace
 
 from search.confirming import MOST_FINISHED, missing, wanted
 from search.events import Ended, Event, Reported, WeightsRemoved
-from search.standing import best
+from search.standing import best, ranked
 from search.state import replay
 from search.study import Repeat
 from spaces.experiment import ConfirmConfig
@@ -125,6 +125,26 @@ def test_where_nobody_finished_the_best_halved_trial_is_run_to_its_end_before_it
     assert best(state) == state.trials[4]
     assert missing(state, TWO) == [Repeat(4, 1), Repeat(4, 2)]
     assert missing(state, ConfirmConfig(top=0)) == []
+
+
+def test_who_is_lost_on_the_way_to_its_end_is_not_the_best_any_more() -> None:
+    events = nobody_finished(2.4, 2.6, 2.5)
+    assert best(replay(events)) == replay(events).trials[0]
+    for number, halved, left in ((4, 0, 2), (5, 2, 1)):
+        events += to_its_end(number, halved, 2.3, "diverged")
+        state = replay(events)
+        assert best(state) == state.trials[left]
+        assert ranked(state)[0].trial == left
+    events += to_its_end(6, 1, None, "overflowing")
+    assert best(replay(events)) is None
+    assert wanted(replay(events), TWO) == []
+
+
+def test_no_second_trial_is_run_to_its_end_beside_the_first() -> None:
+    events = [*nobody_finished(2.6, 2.4), *to_its_end(3, 1, 2.3, "cancelled")]
+    events += [trial_started(1200.0, 4), Reported(1201.0, report(4, 2000, 2.2))]
+    events.append(Ended(1202.0, outcome(4, "halved", 2000, 2.2, "not among the best")))
+    assert wanted(replay(events), TWO) == [Repeat(1, None)], "of a larger budget; the first goes on"
 
 
 def test_of_halved_trials_that_are_lost_on_their_way_the_next_best_is_tried_up_to_a_limit() -> None:

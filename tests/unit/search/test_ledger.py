@@ -74,7 +74,7 @@ outcomes = st.builds(
 events = st.one_of(
     st.builds(SearchStarted, number, values, words, words, words),
     st.builds(BaselineMeasured, number, evaluations),
-    st.builds(TrialStarted, number, count, count, values, values, st.none() | count),
+    st.builds(TrialStarted, number, count, count, values, values, st.none() | count, st.none() | count),
     st.builds(Retried, number, count, words, words, count, st.none() | count),
     st.builds(Reported, number, reports),
     st.builds(Decided, number, decisions),

@@ -199,6 +199,23 @@ def test_what_is_too_large_for_a_whole_gpu_always_fails(
     assert given_up.final is final
 
 
+def test_a_gpu_that_was_full_once_may_have_kept_what_came_before() -> None:
+    async def story() -> Outcome:
+        box = Mailbox(whole_gpus=True)
+        config = TrainConfig(
+            data=DataConfig(max_example_tokens=300), engine=EngineConfig(max_tokens_per_micro_batch=300)
+        )
+        await box.submit(replace(assignment(1), config=config))
+        await box.next_trial(0.01)
+        await box.report(1, Failure(0, *GPU_FULL, 120, 0))
+        await box.join()
+        message = await box.take()
+        assert isinstance(message, Outcome)
+        return message
+
+    assert not asyncio.run(story()).final
+
+
 def test_a_group_that_was_taken_down_without_an_error_is_not_held_against_its_trial() -> None:
     async def story() -> list[str]:
         box = Mailbox()

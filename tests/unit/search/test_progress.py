@@ -108,10 +108,26 @@ def test_confirming_is_told_apart_from_searching() -> None:
 
 def test_what_a_run_to_the_end_is_for_is_said() -> None:
     assert lines_of([*nobody_finished(2.6, 2.4), *to_its_end(3, 1, 2.0)])[-3:] == [
-        "no trial came to its end, so the best halved one is run there: exp9-0003 (exp9-0001 to its end)",
+        "no trial came to its end, so the best halved one that is left is run there: exp9-0003 "
+        "(exp9-0001 to its end)",
         "best so far: exp9-0003 (running), eval NLL 2.0000 at 4.0k tokens: lr=0.01",
         "exp9-0003 (exp9-0001 to its end) finished at 4.0k tokens: finished at last",
     ]
+
+
+def test_a_run_to_the_end_is_no_trial_of_the_budget_and_takes_all_its_tokens() -> None:
+    running = replay([*nobody_finished(2.6, 2.4), trial_started(1100.0, 3, finishes=1)])
+    goal = replace(FOUR, trials=3)
+    assert (
+        "3 of 3 trials started (1 diverged, 2 halved); 1 run of halved trials to their end (1 running)"
+        in (status_line(running, goal, 1100.0))
+    )
+    speed = 7_000 / (1100.0 - 1001.0)
+    assert seconds_left(running, goal, 1100.0) == pytest.approx(MAX_TOKENS / speed)
+    usual = 7_000 / 3
+    assert seconds_left(running, FOUR, 1100.0) == pytest.approx((MAX_TOKENS + usual) / speed), "one to come"
+    waiting = replay(nobody_finished(2.6, 2.4))
+    assert seconds_left(waiting, goal, 1100.0) == pytest.approx(MAX_TOKENS / speed)
 
 
 def test_the_best_so_far_is_told_with_the_tokens_of_its_evaluation() -> None:

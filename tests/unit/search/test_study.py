@@ -260,6 +260,15 @@ def test_a_halved_trial_is_run_to_its_end_with_its_values_outside_the_budget(tmp
     assert [t.state.name for t in stored(tmp_path)] == ["PRUNED", "WAITING", "COMPLETE"]
 
 
+def test_a_run_to_the_end_that_fails_waits_for_nobody(tmp_path: Path) -> None:
+    study = Study.open(EXPERIMENT, tmp_path)
+    study.tell(outcome(study.ask()[0], "halved"), {100: 3.0})
+    number, _ = study.repeat(Repeat(0, None))
+    study.tell(outcome(number, "failed"), {})
+    assert [t.state.name for t in stored(tmp_path)] == ["PRUNED", "WAITING", "FAIL"]
+    assert not study.is_repeated(Repeat(0, None)), "who wanted it asks again"
+
+
 def test_a_failed_repeat_waits_for_nobody_and_is_done_with_after_so_many_attempts(tmp_path: Path) -> None:
     study = Study.open(EXPERIMENT, tmp_path)
     finish(study, *study.ask())

@@ -252,6 +252,10 @@ def test_what_is_still_to_come_to_its_end_is_said() -> None:
     assert lines[1].startswith("Best trial: exp9-0003, eval NLL 2.0000")
     summary = summarise(replay(done), about, STORAGE, {})
     assert [trial["finishes"] for trial in summary["trials"]] == [None, None, None, 1]
+    told = "3 trials (1 diverged, 2 halved), 1 run of halved ones to their end (1 finished)"
+    assert lines[0] == f"Search exp9 (laptop) finished: {told}"
+    more = dataclasses.replace(about, budget=BudgetConfig(trials=4), confirm=ConfirmConfig(top=1, seeds=1))
+    assert not any("to come" in line for line in closing_lines(replay(done), more, STORAGE, "x"))
 
 
 def test_a_best_trial_whose_other_seeds_all_failed_is_not_called_confirmed() -> None:

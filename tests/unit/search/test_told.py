@@ -4,7 +4,16 @@ from itertools import pairwise
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.told import MIN_PAIRS, MOST_TOLD_GP, MOST_TOLD_TPE, forecasts, tell_gp, tell_tpe, tellable
+from search.told import (
+    MIN_PAIRS,
+    MOST_TOLD_GP,
+    MOST_TOLD_TPE,
+    forecasts,
+    tell_gp,
+    tell_tpe,
+    tellable,
+    told_once,
+)
 
 
 def trial(
@@ -72,6 +81,17 @@ def test_who_failed_for_its_values_is_told_as_worst() -> None:
     assert (told[2].state, told[2].value) == (TrialState.COMPLETE, pytest.approx(2.5 + 2 * 0.5, abs=0.01))
     told = {one.number: one for one in tell_tpe([good, bad, trial(3, {100: 9.0}), failed])}
     assert (told[2].state, told[2].intermediate_values) == (TrialState.PRUNED, {}), "TPE puts it last"
+
+
+def test_a_halved_trial_that_ran_again_to_its_end_is_told_once() -> None:
+    halved, other, again = trial(0, {100: 1.0}), trial(1, {100: 2.0}), trial(2, {100: 1.0})
+    again.user_attrs = {"finishes": 0}
+    for state in (TrialState.COMPLETE, TrialState.PRUNED):
+        again.state = state
+        assert told_once([halved, other, again]) == [other, again]
+    for state in (TrialState.RUNNING, TrialState.FAIL):
+        again.state = state
+        assert told_once([halved, other, again]) == [halved, other, again], "it says nothing yet"
 
 
 def test_a_failure_that_is_tried_again_or_of_a_run_again_says_nothing() -> None:
