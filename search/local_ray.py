@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,6 +59,7 @@ def connected(address: str) -> Iterator[RayInstance]:
         "log_to_driver": False,
         "logging_level": logging.ERROR,
     }
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         if address:
             context = ray.init(address=address, **shared)
@@ -74,6 +76,8 @@ def connected(address: str) -> Iterator[RayInstance]:
         raise InputError(
             f"--address {address!r}: no Ray cluster answers ({error}); start it with `ray up`"
         ) from None
+    if callable(on_sigterm):  # Ray has set its own, which exits at once and sums up nothing
+        signal.signal(signal.SIGTERM, on_sigterm)
     logging.getLogger("ray").setLevel(logging.ERROR)
     control_store, given = str(context.address_info["gcs_address"]), os.environ.get(_ADDRESS)
     os.environ[_ADDRESS] = control_store
