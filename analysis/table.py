@@ -72,7 +72,7 @@ def print_report(
         console.print(times_table(search))
     for rung in rungs:
         bracket = f", bracket {rung.bracket}" if rung.bracket else ""
-        noise = f" ({rung.by_noise} within noise)" if rung.by_noise else ""
+        noise = f" ({rung.by_noise} within the band)" if rung.by_noise else ""
         console.print(
             f"rung {rung.rung}{bracket} ({tokens_text(rung.tokens)} tokens): {rung.arrived} arrived, "
             f"{rung.kept} went on{noise}, {rung.stopped} stopped"

@@ -199,11 +199,11 @@ class Halving:
             if mine.nll <= self._last_in(at, peers).nll:  # cheaper than to pair the examples
                 continue
             cutoff, difference, error = self._behind(mine, at, peers)
-            band = self.config.noise_band * error
+            band, named = self._band(error)
             if difference <= band:
                 continue
             told = f"of {peers} arrivals at rung {earlier} by now, its eval NLL {mine.nll:.4f} there misses"
-            behind = f"the cutoff {cutoff:.4f} by {difference:.4f}, more than its noise ({band:.4f})"
+            behind = f"the cutoff {cutoff:.4f} by {difference:.4f}, more than {named}"
             return replace(
                 decision,
                 cutoff=cutoff,
@@ -228,24 +228,28 @@ class Halving:
         """Return the evaluation at the cutoff: the last that is among the best 1 in eta, rounded up."""
         return at.arrivals[at.order[math.ceil(peers / self.config.eta) - 1][2]]
 
+    def _band(self, error: float) -> tuple[float, str]:
+        """Return by how much a trial may be behind and stay, and what that is in words."""
+        factor = self.config.noise_band
+        return factor * error, f"{factor:g} standard error{'' if factor == 1 else 's'} ({factor * error:.4f})"
+
     def _verdict(
         self, mine: Evaluation, at: _Rung, cutoff: float, difference: float, error: float
     ) -> tuple[bool, str]:
         if mine.nll <= cutoff:
             return True, f"eval NLL {mine.nll:.4f} reaches the cutoff {cutoff:.4f}"
         behind = f"eval NLL {mine.nll:.4f} misses the cutoff {cutoff:.4f} by {difference:.4f}"
-        band = self.config.noise_band * error
+        band, named = self._band(error)
         if difference > band:
-            return False, f"{behind}, more than its noise ({band:.4f})"
-        behind += f", within its noise ({band:.4f})"
+            return False, f"{behind}, more than {named}"
+        behind += f", within {named}"
         best = at.arrivals[at.order[0][2]]
         if best.nll < cutoff:
             difference, error = paired_difference(mine, best)
-            band = self.config.noise_band * error
+            band, named = self._band(error)
             if difference > band:
-                told = f"the best {best.nll:.4f} by {difference:.4f}, more than its noise ({band:.4f})"
-                return False, f"{behind}, but {told}"
-            behind += f", and the best {best.nll:.4f} by {difference:.4f}, within its noise ({band:.4f})"
+                return False, f"{behind}, but the best {best.nll:.4f} by {difference:.4f}, more than {named}"
+            behind += f", and the best {best.nll:.4f} by {difference:.4f}, within {named}"
         peers, budget = len(at.arrivals) + 1, self.config.extra_survivors
         if len(at.extra) + 1 > math.ceil(budget * peers):
             most = f"of {peers} arrivals at most {budget:.0%} may stay for that"

@@ -82,7 +82,7 @@ def test_an_evaluation_past_two_rungs_counts_at_the_higher_one() -> None:
     assert decision.rung == 1
 
 
-def test_the_noise_band_keeps_what_is_not_significantly_worse() -> None:
+def test_the_noise_band_keeps_what_is_worse_by_no_more() -> None:
     plain, kind = halving(noise_band=0), halving(noise_band=1.0, extra_survivors=1.0)
     values = [2.0, 2.02, 3.5]
     assert [d.keep for d in run(plain, values, noise=0.3)] == [True, False, False]
@@ -91,7 +91,9 @@ def test_the_noise_band_keeps_what_is_not_significantly_worse() -> None:
     assert decisions[1].standard_error is not None
     assert decisions[1].paired_difference is not None
     assert decisions[1].paired_difference <= decisions[1].standard_error
-    assert decisions[1].reason.count("within its noise") == 1, "of two arrivals the cutoff is the best"
+    assert decisions[1].reason.count("within 1 standard error (") == 1, (
+        "of two arrivals the cutoff is the best"
+    )
 
 
 @settings(max_examples=60, deadline=None)
@@ -115,8 +117,14 @@ def test_the_noise_band_is_for_those_that_may_be_the_best() -> None:
     assert decision.paired_difference is not None
     assert decision.standard_error is not None
     assert decision.paired_difference <= decision.standard_error
-    assert "within its noise" in decision.reason
-    assert "but the best 1.0000 by 1.0500, more than its noise" in decision.reason
+    assert "within 1 standard error (" in decision.reason
+    assert "but the best 1.0000 by 1.0500, more than 1 standard error (" in decision.reason
+
+
+def test_the_reason_names_the_band_that_decided() -> None:
+    error = run(halving(noise_band=1.5), [1.0, 3.0], noise=0.1)[1]
+    assert error.standard_error is not None
+    assert error.reason.endswith(f", more than 1.5 standard errors ({1.5 * error.standard_error:.4f})")
 
 
 def test_one_may_stay_for_the_noise_where_few_have_arrived() -> None:
