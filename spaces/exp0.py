@@ -21,7 +21,7 @@ def experiment(profile: Profile) -> Experiment:
     return Experiment(
         name="exp0",
         profile=profile,
-        description="Unsupervised pretraining of the bundled 2M-parameter model on the bundled dialogues",
+        description="Learning rate of unsupervised pretraining",
         base=TrainConfig(
             model=ModelConfig(path="bundled", init="random"),
             data=DataConfig(prompt_format="plain", max_context_turns=6, max_example_tokens=256),

@@ -11,5 +11,5 @@ def experiment(profile: Profile) -> Experiment:
     """Return Experiment 4 with every token in the loss, judged by the same held-out replies."""
     sft = exp4.experiment(profile)
     base = replace_all(sft.base, {"optim.objective": "clm"})
-    description = sft.description.replace("SFT", "Unsupervised fine-tuning (UFT)")
+    description = sft.description.replace("supervised fine-tuning (SFT)", "unsupervised fine-tuning (UFT)")
     return replace(sft, name="exp3", description=description, base=base)

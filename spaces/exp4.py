@@ -15,6 +15,8 @@ from spaces.experiment import (
 )
 from train_fn.config import DataConfig, EngineConfig, ModelConfig, OptimConfig, RunConfig, TrainConfig
 
+DESCRIPTION = "Learning rate, effective batch size, warm-up and schedule of supervised fine-tuning (SFT)"
+"""Model and data stand in the configuration, where `--set` changes them."""
 BATCH_SIZES = (4, 8, 16, 32, 64, 128, 256)
 SCHEDULES = ("constant", "linear", "cosine")
 SAMPLER = SamplerConfig(kind="gp")
@@ -32,7 +34,7 @@ def _cluster() -> Experiment:
     return Experiment(
         name="exp4",
         profile="cluster",
-        description="SFT of GPT-J 6B on dialogue: learning rate, effective batch size, warm-up and schedule",
+        description=DESCRIPTION,
         base=TrainConfig(
             model=ModelConfig(path="EleutherAI/gpt-j-6b", activation_checkpointing=True),
             data=DataConfig(max_example_tokens=2048, max_eval_examples=512),
@@ -63,7 +65,7 @@ def _laptop() -> Experiment:
     return Experiment(
         name="exp4",
         profile="laptop",
-        description="SFT of the bundled 2M-parameter model on the bundled dialogues, on two CPU cores",
+        description=DESCRIPTION,
         base=TrainConfig(
             data=DataConfig(max_example_tokens=64, max_context_turns=2, max_eval_examples=128),
             optim=OptimConfig(lr=1e-3, effective_batch_size=16),

@@ -33,6 +33,10 @@ def test_more_trials_or_other_machines_are_no_change(laptop: Experiment) -> None
     check_unchanged(override(laptop, ["run.max_lost_minutes=1"]), "data", started(laptop))
 
 
+def test_another_description_is_no_change(laptop: Experiment) -> None:
+    check_unchanged(replace(laptop, description="as before"), "data", started(laptop))
+
+
 def test_a_changed_experiment_is_not_silently_continued(laptop: Experiment) -> None:
     changed = override(laptop, ["data.max_example_tokens=32", "halving.eta=4"])
     with pytest.raises(

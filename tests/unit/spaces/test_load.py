@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 from typing import get_args
 
@@ -16,6 +17,15 @@ OTHERS = sorted({file.stem for file in Path(spaces.__path__[0]).glob("*.py")} - 
 def test_every_experiment_loads_under_both_profiles(name: str, profile: Profile) -> None:
     experiment = load_experiment(name, profile)
     assert (experiment.name, experiment.profile) == (name, profile)
+
+
+@pytest.mark.parametrize("name", ["exp0", "exp3", "exp4"])
+@pytest.mark.parametrize("profile", get_args(Profile))
+def test_a_description_names_neither_model_nor_data_which_set_changes(name: str, profile: Profile) -> None:
+    described = load_experiment(name, profile).description
+    assert "earning rate" in described
+    assert not re.search(r"bundled|\dM|\d ?B|GPT|dialogue|CPU|GPU", described)
+    assert ("(UFT)" in described, "(SFT)" in described) == (name == "exp3", name == "exp4")
 
 
 def test_the_shipped_experiments_are_known() -> None:
