@@ -1,7 +1,7 @@
 """What became of the data: every row that was read is kept or dropped for one named reason."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -47,6 +47,10 @@ class DataReport:
     """Highest token id on either side."""
     eval_conversations: int = 0
     """That the held-out replies are of: standard errors count these. Reports from before lack it."""
+    max_example_tokens: int = 0
+    """What was over-length has more. Reports from before lack it and the next."""
+    would_keep: Mapping[str, int] = field(default_factory=dict)
+    """Larger `data.max_example_tokens` -> how many of the over-length examples have no more."""
 
     def __post_init__(self) -> None:
         accounted = self.train + self.eval + sum(self.dropped.values())
@@ -65,6 +69,8 @@ class Drops:
 
     counts: dict[str, int] = field(default_factory=dict)
     shown: dict[str, list[Shown]] = field(default_factory=dict)
+    lengths: list[int] = field(default_factory=list)
+    """Tokens of each that is over-length."""
 
     def start(self, reason: str) -> None:
         """Name a rule that is asked, so that the report shows it even when it drops nothing."""
@@ -83,6 +89,12 @@ class Drops:
                 else f"{text[:MAX_SHOWN_CHARS]} … ({len(text)} characters)"
             )
             some.append(Shown(id, short))
+
+
+def larger_limits(lengths: Sequence[int], limit: int) -> dict[str, int]:
+    """Say what the limit two, four and eight times as large keeps; one that keeps no more is left out."""
+    kept = {str(limit * times): sum(length <= limit * times for length in lengths) for times in (2, 4, 8)}
+    return {larger: count for larger, count in kept.items() if count > kept.get(str(int(larger) // 2), 0)}
 
 
 def write_report(report: DataReport, path: Path) -> None:
@@ -129,6 +141,8 @@ def report_lines(report: DataReport, examples_per_reason: int = 3) -> list[str]:
         lines.append(f"{reason:<{width}}{count:>10,}  dropped")
         for one in report.shown[reason][:examples_per_reason]:
             lines.append(f"    {one.id}: {one.text!r}")
+        if reason == "over-length" and count and report.max_example_tokens:
+            lines.append(f"    {_limit_text(report)}")
     lines.append(f"{'kept for training':<{width}}{report.train:>10,}  {report.train_tokens:,} tokens")
     held = f"{report.eval_tokens:,} tokens, {report.eval_answer_tokens:,} of them in answers"
     of = f", from {report.eval_conversations:,} conversations" if report.eval_conversations else ""
@@ -138,3 +152,10 @@ def report_lines(report: DataReport, examples_per_reason: int = 3) -> list[str]:
             f"{report.shortened:,} of the kept prompts hold only the last turns (data.max_context_turns)"
         )
     return lines
+
+
+def _limit_text(report: DataReport) -> str:
+    more = ", ".join(
+        f"{int(limit):,} would keep {count:,} more" for limit, count in report.would_keep.items()
+    )
+    return f"by data.max_example_tokens = {report.max_example_tokens:,}" + (f"; {more}" if more else "")

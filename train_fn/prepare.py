@@ -20,7 +20,7 @@ from train_fn import sources
 from train_fn.batches import Order
 from train_fn.clean import clean_examples, exchange
 from train_fn.config import DataConfig
-from train_fn.data_report import DataReport, Drops, write_report
+from train_fn.data_report import DataReport, Drops, larger_limits, write_report
 from train_fn.duplicates import near_duplicates, pair_hash
 from train_fn.errors import InputError
 from train_fn.formats import Example
@@ -31,6 +31,19 @@ from train_fn.tokenizer import Tokenised, tokenise
 _VERSION = "9"
 """Counts up when the same settings give other examples, or more is kept of them."""
 _BATCH = 4096
+_SETTINGS = {
+    "missing end token": "clean.end_token",
+    "too short a reply": "clean.min_reply_chars",
+    "stray marker": "clean.markers",
+    "repetition": "clean.max_repeat",
+    'unbalanced * or "': "clean.unbalanced",
+    "language": "clean.languages",
+    "short conversation": "clean.min_median_reply_chars",
+    "exact duplicate": "clean.exact_duplicates",
+    "over-length": "max_example_tokens",
+    "near duplicate": "clean.near_duplicates",
+}
+"""Reason for a drop -> the setting of `data` that decides it; other reasons have none."""
 
 
 def data_key(config: DataConfig, tokenizer_key: str, cache_dir: Path) -> str:
@@ -103,7 +116,7 @@ def _write(config: DataConfig, tokenizer: Any, folder: Path) -> None:
         for i in indices:
             drops.add(reason, kept[i].id, exchange(kept[i]))
     train = [i for i in sides.train if i not in leaked]
-    _check_left(cleaned.read, len(train), len(sides.eval), drops)
+    _check_left(cleaned.read, len(train), len(sides.eval), drops, config.max_example_tokens)
     highest = max(
         _write_split([kept[i] for i in indices], [tokens[i] for i in indices], folder / f"{name}.arrow")
         for name, indices in (("train", train), ("eval", sides.eval))
@@ -122,6 +135,8 @@ def _write(config: DataConfig, tokenizer: Any, folder: Path) -> None:
         shortened=sum(kept[i].is_shortened for i in [*train, *sides.eval]),
         highest_token=highest,
         eval_conversations=len({kept[i].group for i in sides.eval}),
+        max_example_tokens=config.max_example_tokens,
+        would_keep=larger_limits(drops.lengths, config.max_example_tokens),
     )
     write_report(report, folder / "report.json")
 
@@ -140,6 +155,7 @@ def _tokenised(
                 kept.append(example)
                 tokens.append(ids)
             elif config.clean.over_length:
+                drops.lengths.append(len(ids.ids))
                 drops.add("over-length", example.id, f"{len(ids.ids)} tokens: {exchange(example)}")
             else:
                 rule = f"has {len(ids.ids)} tokens, more than data.max_example_tokens = {longest}"
@@ -179,17 +195,21 @@ def _leaks(kept: Sequence[Example], sides: Sides, config: DataConfig) -> set[int
     return leaked
 
 
-def _check_left(read: int, train: int, held_out: int, drops: Drops) -> None:
+def _check_left(read: int, train: int, held_out: int, drops: Drops, longest: int) -> None:
     """Refuse data with which no search can work."""
     reasons = ", ".join(f"{n} {reason}" for reason, n in drops.counts.items() if n) or "none dropped"
+    most = max(drops.counts, key=drops.counts.__getitem__, default="")
+    loosen = ""
+    if drops.counts.get(most) and most in _SETTINGS:
+        loosen = f", or change data.{_SETTINGS[most]}{f' = {longest}' if most == 'over-length' else ''}"
     if not held_out:
         raise InputError(
             f"data.sources: of {read} replies none is left to evaluate on ({reasons}); "
-            "give at least two conversations, or switch rules off in data.clean"
+            f"give at least two conversations{loosen}"
         )
     if not train:
         raise InputError(
-            f"data.sources: of {read} replies none is left to train on ({reasons}); give more data"
+            f"data.sources: of {read} replies none is left to train on ({reasons}); give more data{loosen}"
         )
 
 

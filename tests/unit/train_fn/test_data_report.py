@@ -2,7 +2,15 @@ import json
 
 import pytest
 
-from train_fn.data_report import MAX_SHOWN, DataReport, Drops, read_report, report_lines, write_report
+from train_fn.data_report import (
+    MAX_SHOWN,
+    DataReport,
+    Drops,
+    larger_limits,
+    read_report,
+    report_lines,
+    write_report,
+)
 
 
 def report(**changes):
@@ -59,3 +67,13 @@ def test_half_a_surrogate_in_the_data_does_not_stop_the_report(tmp_path):
     shown = {"language": tuple(drops.shown["language"])}
     write_report(report(read=11, dropped=drops.counts, shown=shown), tmp_path / "report.json")
     assert read_report(tmp_path / "report.json").dropped == {"language": 1}
+
+
+def test_what_is_over_length_names_its_setting_and_what_a_larger_one_would_keep():
+    assert larger_limits([65, 128, 300], 64) == {"128": 2, "512": 3}, "256 keeps no more than 128"
+    assert larger_limits([5000], 64) == {}
+    long = {"dropped": {"over-length": 30}, "shown": {"over-length": ()}, "max_example_tokens": 64}
+    lines = report_lines(report(**long, would_keep={"128": 20, "512": 29}))
+    assert "    by data.max_example_tokens = 64; 128 would keep 20 more, 512 would keep 29 more" in lines
+    assert "    by data.max_example_tokens = 64" in report_lines(report(**long))
+    assert "max_example_tokens" not in "".join(report_lines(report())), "a report from before lacks it"

@@ -171,6 +171,24 @@ def test_over_length_is_dropped_and_shown_or_refused_but_never_cut(tmp_path, tok
     assert prepared_folders(tmp_path / "c") == [report_folder]
 
 
+def test_data_of_which_a_rule_leaves_nothing_names_that_rules_setting(tmp_path, tokenizer):
+    file = written(tmp_path / "a.jsonl", list(rows(20)))
+    for changes, setting in (
+        ({"max_example_tokens": 8}, r"data\.max_example_tokens = 8"),
+        ({"clean": CleanConfig(languages=(), min_reply_chars=1000)}, r"data\.clean\.min_reply_chars"),
+    ):
+        with pytest.raises(InputError, match=rf"none is left .*; .*, or change {setting}$"):
+            prepare(config(file, **changes), lambda: tokenizer, "t", tmp_path / "c")
+
+
+def test_the_report_knows_what_a_larger_limit_would_keep(tmp_path, tokenizer):
+    long = {"input": "x", "output": "away " * 600}
+    file = written(tmp_path / "a.jsonl", [*rows(20), long])
+    report = prepare(config(file), lambda: tokenizer, "t", tmp_path / "c").report
+    assert report.max_example_tokens == 512
+    assert list(report.would_keep.values()) == [1]
+
+
 def test_nothing_said_in_the_held_out_set_is_trained_on(tmp_path, tokenizer):
     base = list(rows(60))
     varied = json.loads(json.dumps(base))
