@@ -23,6 +23,8 @@ from train_fn.config import Precision, TrainConfig
 from train_fn.working_copy import shown
 
 BATCH_PATH = "optim.effective_batch_size"
+_MANY_PASSES = 4
+"""Up to so many, repeated data is worth nearly what new data is (Muennighoff et al., arXiv:2305.16264)."""
 
 
 @dataclass(frozen=True)
@@ -255,3 +257,19 @@ def _notes(plan: Plan) -> Iterable[str]:
         yield f"memory holds {few} slots, CPUs and GPUs would do for {many}"
     if not plan.rungs and experiment.budget.trials > 1:
         yield "there is no rung before the end, so no trial is stopped for losing"
+    yield from _data_notes(plan.data, experiment)
+
+
+def _data_notes(data: DataSize, experiment: Experiment) -> Iterable[str]:
+    """Say where the data is little for what is asked of it."""
+    max_tokens, held_out = experiment.base.run.max_tokens, experiment.promotion.min_eval_examples
+    there = (data.train_examples or 0) * (data.mean_example_tokens or 0.0)
+    if there and max_tokens / there > _MANY_PASSES:
+        yield (
+            f"a trial passes {max_tokens / there:,.0f} times over its {there:,.0f} tokens, more than "
+            f"{_MANY_PASSES}: give more data, or lower run.max_tokens"
+        )
+    if data.eval_examples is not None and data.eval_examples < held_out:
+        few = experiment.base.data.max_eval_examples < held_out
+        fix = "raise data.max_eval_examples" if few else "raise data.eval_fraction or give more data"
+        yield f"held-out replies: {data.eval_examples}, below promotion.min_eval_examples = {held_out}: {fix}"

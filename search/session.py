@@ -225,7 +225,7 @@ def _plan(
     (folder / PLAN).write_text(plan_markdown(plan))
     (folder / DATA_REPORT).write_bytes((prepared.folder / "report.json").read_bytes())
     print(summary_line(prepared.report))
-    print(_plan_line(plan))
+    print("\n".join([_plan_line(plan), *(f"note: {note}" for note in plan.notes)]))
     return plan
 
 

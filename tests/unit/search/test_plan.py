@@ -324,6 +324,19 @@ def test_an_unknown_hub_model_is_planned_without_its_memory(laptop: Experiment, 
     assert any("unknown" in note for note in result.notes)
 
 
+def test_little_data_is_said(laptop: Experiment, tmp_path: Path) -> None:
+    enough = plan(laptop, tmp_path, train_examples=750, eval_examples=64)
+    assert enough.notes == (), "four passes over 22,500 tokens"
+    little = plan(laptop, tmp_path, train_examples=300, eval_examples=2).notes
+    assert little == (
+        "a trial passes 10 times over its 9,000 tokens, more than 4: give more data, or lower run.max_tokens",
+        "held-out replies: 2, below promotion.min_eval_examples = 64: "
+        "raise data.eval_fraction or give more data",
+    )
+    capped = plan(replace_all(laptop, {"base.data.max_eval_examples": 32}), tmp_path, eval_examples=32).notes
+    assert "raise data.max_eval_examples" in capped[0]
+
+
 def test_steps_without_prepared_data_are_the_fewest(laptop: Experiment, tmp_path: Path) -> None:
     result = plan(laptop, tmp_path, mean_example_tokens=None, train_examples=None)
     assert result.data.origin == "unknown"
