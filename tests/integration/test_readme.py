@@ -72,6 +72,10 @@ def test_the_walk_from_own_dialogues_to_a_promoted_branch(
         if done.returncode != 0:
             pytest.fail(f"{line}: exit {done.returncode}\n{done.stdout}\n{done.stderr}")
         ran.append(module)
+        if "--plan" in words and "--storage" in words:
+            assert "counted when these sources were last prepared" in done.stdout
+        if module == "search.trial":
+            assert "data: reading" not in done.stdout, "what the first step prepared is found"
         if "--push" in words:
             assert "MLflow: lab--model version 1 has the alias dev" in done.stdout
     assert set(ran) == {*SETTINGS, "analysis.report", "analysis.behaviour"}
