@@ -1,7 +1,7 @@
 """`python -m search.data exp4`: prepare the data and say what was kept and what dropped, and why."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from search.cli import Say, experiment_parser, prepare_environment, resolve
 from train_fn.command import run_command
 from train_fn.config import TrainConfig
 from train_fn.data_report import MAX_SHOWN, report_lines
+from train_fn.errors import InputError
 from train_fn.prepare import data_key, prepare
 from train_fn.prepared import Prepared
 from train_fn.tokenizer import load_tokenizer, tokenizer_key
@@ -56,22 +57,29 @@ def main() -> int:
     parser.add_argument(
         "--examples",
         type=int,
-        default=3,
         metavar="N",
-        help=f"examples shown per reason, up to {MAX_SHOWN}",
+        help=f"examples shown per reason, up to {MAX_SHOWN}; default: 3, and with --json all",
     )
     args = parser.parse_args()
+    shown = _checked(args.examples)
     say: Say = (lambda line: None) if args.json else print
     experiment = resolve(args, say)
     prepare_environment()
     prepared = prepared_data(experiment.base, local_storage(args.storage), say)
     if args.json:
-        print(json.dumps(asdict(prepared.report), indent=1, ensure_ascii=False))
+        some = {reason: examples[:shown] for reason, examples in prepared.report.shown.items()}
+        print(json.dumps(asdict(replace(prepared.report, shown=some)), indent=1, ensure_ascii=False))
         return 0
-    for line in report_lines(prepared.report, args.examples):
+    for line in report_lines(prepared.report, 3 if shown is None else shown):
         print(line)
     print(f"in {prepared.folder}")
     return 0
+
+
+def _checked(examples: int | None) -> int | None:
+    if examples is not None and not 0 <= examples <= MAX_SHOWN:
+        raise InputError(f"--examples {examples} must be from 0 to {MAX_SHOWN}, as many as are kept; give 3")
+    return examples
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from train_fn.typed import from_plain, load_json
 
 MAX_SHOWN = 20
 MAX_SHOWN_CHARS = 300
+_REPLYLESS = ("broken line", "no reply")
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,11 @@ class DataReport:
     def kept(self) -> int:
         """Examples kept on either side."""
         return self.train + self.eval
+
+    @property
+    def replyless(self) -> int:
+        """Of what was read, the lines that held no reply: broken ones and conversations without."""
+        return sum(self.dropped.get(reason, 0) for reason in _REPLYLESS)
 
 
 @dataclass
@@ -118,10 +124,11 @@ def read_report(path: Path) -> DataReport:
 
 def summary_line(report: DataReport) -> str:
     """Say in one line what was kept."""
-    dropped = sum(report.dropped.values())
+    dropped, without = sum(report.dropped.values()) - report.replyless, report.replyless
     return (
-        f"data: {report.read:,} replies read, {dropped:,} dropped, {report.train:,} to train on "
+        f"data: {report.read - without:,} replies read, {dropped:,} dropped, {report.train:,} to train on "
         f"({report.train_tokens:,} tokens), {report.eval:,} held out"
+        + (f"; lines without a reply: {without:,}" if without else "")
     )
 
 
@@ -133,10 +140,10 @@ def report_lines(report: DataReport, examples_per_reason: int = 3) -> list[str]:
         examples_per_reason: At most `MAX_SHOWN`; the file has them all.
     """
     width = max(len(reason) for reason in [*report.dropped, "kept for training"]) + 2
-    lines = [
-        f"sources: {', '.join(report.sources)}",
-        f"{'read':<{width}}{report.read:>10,}  from {report.conversations:,} conversations",
-    ]
+    replies = f"replies from {report.conversations:,} conversations"
+    if report.replyless:
+        replies = f"{report.read - report.replyless:,} {replies}, {report.replyless:,} lines without one"
+    lines = [f"sources: {', '.join(report.sources)}", f"{'read':<{width}}{report.read:>10,}  {replies}"]
     for reason, count in report.dropped.items():
         lines.append(f"{reason:<{width}}{count:>10,}  dropped")
         for one in report.shown[reason][:examples_per_reason]:

@@ -4,6 +4,9 @@ import sys
 
 import pytest
 
+from search import data
+from train_fn.errors import InputError
+
 
 def run(storage, *arguments):
     command = [sys.executable, "-m", "search.data", "exp4", "--profile", "laptop", "--storage", str(storage)]
@@ -25,7 +28,22 @@ def test_a_users_file_is_reported_as_a_table_and_as_json(tmp_path, file):
     assert "mine.jsonl:61#0" in table.stdout
     plain = run(tmp_path, "--json", "--set", f"data.sources={file}")
     report = json.loads(plain.stdout)
+    assert len(report["shown"]["language"]) == 1
     assert report["read"] == 61 == report["train"] + report["eval"] + sum(report["dropped"].values())
+    assert report["dropped"]["language"] == 1
+
+
+@pytest.mark.parametrize("examples", ["-1", "21"])
+def test_a_number_of_examples_that_is_not_kept_is_refused(tmp_path, monkeypatch, examples):
+    monkeypatch.setattr(sys, "argv", ["data", "exp4", "--storage", str(tmp_path), "--examples", examples])
+    with pytest.raises(InputError, match=f"--examples {examples} must be from 0 to 20"):
+        data.main()
+
+
+def test_json_shows_as_many_examples_as_were_asked_for(tmp_path, file):
+    plain = run(tmp_path, "--json", "--examples", "0", "--set", f"data.sources={file}")
+    report = json.loads(plain.stdout)
+    assert set(map(len, report["shown"].values())) == {0}
     assert report["dropped"]["language"] == 1
 
 

@@ -9,6 +9,7 @@ from train_fn.data_report import (
     larger_limits,
     read_report,
     report_lines,
+    summary_line,
     write_report,
 )
 
@@ -77,3 +78,12 @@ def test_what_is_over_length_names_its_setting_and_what_a_larger_one_would_keep(
     assert "    by data.max_example_tokens = 64; 128 would keep 20 more, 512 would keep 29 more" in lines
     assert "    by data.max_example_tokens = 64" in report_lines(report(**long))
     assert "max_example_tokens" not in "".join(report_lines(report())), "a report from before lacks it"
+
+
+def test_lines_without_a_reply_are_not_counted_as_replies():
+    kinds = {"broken line": 26, "no reply": 2, "language": 2}
+    found = report(dropped=kinds, shown=dict.fromkeys(kinds, ()))
+    assert report_lines(found)[1].endswith("40  12 replies from 40 conversations, 28 lines without one")
+    assert summary_line(found).startswith("data: 12 replies read, 2 dropped, 8 to train on")
+    assert summary_line(found).endswith("2 held out; lines without a reply: 28")
+    assert "without" not in summary_line(report())
