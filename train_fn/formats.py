@@ -98,9 +98,9 @@ def conversation(row: Any, place: str, source: int) -> Conversation | None:
         case {"input": str(prompt), "output": str(reply)}:
             return _pair(prompt, reply, place, source) if row.get("reward", 1) in (1, 1.0, "1") else None
         case {"messages": list(messages)}:
-            turns = [_turn(m, "role", "content") for m in messages]
+            turns = [_turn(n, m, "role", "content") for n, m in enumerate(messages, 1)]
         case {"conversations": list(messages)}:
-            turns = [_turn(m, "from", "value") for m in messages]
+            turns = [_turn(n, m, "from", "value") for n, m in enumerate(messages, 1)]
         case _:
             raise RowError(
                 f"has the keys {sorted(map(str, row))}; accepted are {ACCEPTED}, with texts as values"
@@ -131,12 +131,14 @@ def _encodable(text: str) -> str:
     return text
 
 
-def _turn(message: Any, role_key: str, text_key: str) -> tuple[Speaker | Literal["system"], str]:
+def _turn(number: int, message: Any, role_key: str, text_key: str) -> tuple[Speaker | Literal["system"], str]:
     role, text = (message.get(role_key), message.get(text_key)) if isinstance(message, dict) else (None, None)
     if not isinstance(role, str) or not isinstance(text, str):
-        raise RowError(f"has a message without the texts {role_key!r} and {text_key!r}")
+        missing = text_key if isinstance(role, str) else role_key
+        raise RowError(f"has no text as {missing!r} of message {number}")
     if role.lower() not in _SPEAKERS:
-        raise RowError(f"has the unknown {role_key} {role!r}; known are {', '.join(sorted(_SPEAKERS))}")
+        known = ", ".join(sorted(_SPEAKERS))
+        raise RowError(f"has the unknown {role_key} {role!r} in message {number}; known are {known}")
     return _SPEAKERS[role.lower()], _encodable(text)
 
 

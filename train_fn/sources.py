@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from train_fn.config import DataConfig
 from train_fn.errors import InputError
-from train_fn.formats import Conversation, RowError, Turn, conversation
+from train_fn.formats import ACCEPTED, Conversation, RowError, Turn, conversation
 
 _FORMAT_VERSION = "2"
 """Counts up when the same bytes are read in another way, so that prepared data is made anew."""
@@ -116,30 +116,54 @@ def _explained(address: str) -> Iterator[None]:
     except _UNREADABLE as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         fix = "name a file, an address that fsspec opens, hub:owner/name or bundled:chitchat"
+        if isinstance(error, EOFError):
+            first, fix = "it is truncated", "copy or download it again"
         raise InputError(f"data.sources: {address!r} cannot be read ({first}); {fix}") from error
 
 
 def _lines(address: str, source: int, config: DataConfig) -> Iterator[Row]:
     name = address.rsplit("/", 1)[-1]
-    number = 0
+    number, sound, form = 0, False, ""
     with _explained(address), _open(address) as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
             place = f"{name}:{number}"
             try:
-                yield conversation(json.loads(line), place, source)
+                row = conversation(json.loads(line), place, source)
             except (RowError, ValueError, RecursionError) as error:
+                form = form or ("" if sound else _other_form(line))
+                if form and not config.skip_broken_lines:
+                    break
                 why = str(error) if isinstance(error, RowError) else f"is no JSON ({error})"
-                yield _broken(f"{address}:{number}", why, config)
+                yield _broken(f"{address}:{number}", place, why, config)
+            else:
+                sound = True
+                yield row
+    if form and not sound:
+        raise InputError(f"data.sources: {address!r} looks like {form}")
     if number == 0:
         raise InputError(f"data.sources: {address!r} is empty; name a file with one JSON object per line")
 
 
-def _broken(place: str, why: str, config: DataConfig) -> Broken:
+def _other_form(line: bytes) -> str:
+    """Say what a file looks like whose first line is no JSON object, and the way out; empty if like one."""
+    text = line.strip()
+    if line.startswith((b"\xff\xfe", b"\xfe\xff")) or b"{\0" in line or b"\0{" in line:
+        return "UTF-16; make it UTF-8: iconv -f UTF-16 -t UTF-8 OLD > NEW"
+    if text.startswith(b"["):
+        return "a JSON array; put each object on a line of its own: jq -c '.[]' OLD > NEW"
+    if text == b"{":
+        return "JSON over several lines; put each object on one line: jq -c . OLD > NEW"
+    if not text.startswith(b"{") and any(mark in text for mark in (b",", b";", b"\t")):
+        return f"CSV; write each row as a JSON object on a line of its own, in a form such as {ACCEPTED}"
+    return ""
+
+
+def _broken(where: str, place: str, why: str, config: DataConfig) -> Broken:
     if not config.skip_broken_lines:
         raise InputError(
-            f"{place} {why}; mend it, or --set data.skip_broken_lines=true to count and skip such lines"
+            f"{where} {why}; mend it, or --set data.skip_broken_lines=true to count and skip such lines"
         )
     return Broken(place, why)
 
@@ -163,7 +187,7 @@ def _hub(name: str, source: int, config: DataConfig) -> Iterator[Row]:
         try:
             yield conversation(present, place, source)
         except RowError as error:
-            yield _broken(f"hub:{place}", str(error), config)
+            yield _broken(f"hub:{place}", place, str(error), config)
 
 
 def _hub_state(name: str) -> str:

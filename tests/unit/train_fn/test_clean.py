@@ -119,7 +119,7 @@ def test_rewards_broken_lines_and_unanswered_turns_are_counted(tmp_path):
     left, drops = cleaned(tmp_path, lines, clean=OFF, skip_broken_lines=True)
     assert left.read == 4
     assert drops.counts == {"reward": 1, "broken line": 1, "no reply": 1}
-    assert "a.jsonl:3" in drops.shown["broken line"][0].id
+    assert drops.shown["broken line"][0].id == "a.jsonl:3", "as in every other group"
 
 
 def test_the_first_rule_that_objects_is_the_reason(tmp_path):

@@ -80,10 +80,35 @@ def test_a_source_that_cannot_be_read_is_named_in_one_line(tmp_path, monkeypatch
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (json.dumps([ROW, ROW]).encode(), "a JSON array; .*jq"),
+        (json.dumps([ROW, ROW], indent=1).encode(), "a JSON array; .*jq"),
+        (json.dumps(ROW, indent=1).encode(), "JSON over several lines; .*jq"),
+        (f"{json.dumps(ROW)}\n".encode("utf-16"), "UTF-16; .*iconv"),
+        (f"{json.dumps(ROW)}\n".encode("utf-16-le"), "UTF-16; .*iconv"),
+        (b'"prompt","generation"\n"hi","hello"\n', "CSV; .*JSON object"),
+    ],
+)
+def test_a_file_of_another_form_is_called_by_its_name(tmp_path, content, said):
+    file = tmp_path / "mine.jsonl"
+    file.write_bytes(content)
+    for skip in (False, True):
+        with pytest.raises(InputError, match=rf"mine\.jsonl' looks like {said}") as caught:
+            read(file, skip_broken_lines=skip)
+        assert "skip" not in str(caught.value)
+
+
+def test_a_first_line_of_another_form_may_be_skipped(tmp_path):
+    file = write(tmp_path / "a.jsonl", "[1, 2]\n", ROW)
+    assert len(read(file, skip_broken_lines=True)) == 2
+
+
 def test_a_torn_gzip_file_is_an_input_error(tmp_path):
     packed = tmp_path / "a.jsonl.gz"
     packed.write_bytes(gzip.compress(json.dumps(ROW).encode() * 3000)[:-20])
-    with pytest.raises(InputError, match=r"a\.jsonl\.gz"):
+    with pytest.raises(InputError, match=r"a\.jsonl\.gz' cannot be read \(it is truncated\); copy"):
         read(packed)
 
 
