@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from train_fn.config import DataConfig
+from train_fn.config import DataConfig, TrainConfig
 from train_fn.data_report import read_report
+from train_fn.errors import InputError
+from train_fn.prepare import data_key
+from train_fn.tokenizer import tokenizer_key
 
 _SAMPLED_LINES = 1000
 _BYTES_PER_TOKEN = 4.0
@@ -20,13 +23,13 @@ class DataSize:
     mean_example_tokens: float | None
     train_examples: int | None
     eval_examples: int | None
-    origin: Literal["prepared", "earlier", "lines", "unknown"]
-    """Counted on this very data, on earlier data of these sources, guessed from their lines, or unknown."""
+    origin: Literal["prepared", "lines", "unknown"]
+    """Counted on this very data, guessed from the lines of its sources, or unknown."""
 
     @property
     def counted(self) -> bool:
-        """Whether somebody tokenised data and counted."""
-        return self.origin in ("prepared", "earlier")
+        """Whether somebody tokenised the data and counted."""
+        return self.origin == "prepared"
 
     @property
     def words(self) -> str:
@@ -34,7 +37,6 @@ class DataSize:
         exact = "`python -m search.data` prepares the data and counts"
         return {
             "prepared": "counted on the prepared data",
-            "earlier": "counted when these sources were last prepared",
             "lines": f"guessed from the first lines at {_BYTES_PER_TOKEN:g} bytes per token; {exact}",
             "unknown": f"the longest allowed, so there are more steps than this; {exact}",
         }[self.origin]
@@ -49,26 +51,29 @@ def local_path(source: str) -> Path | None:
     return Path(source).expanduser()
 
 
-def guess_data_size(config: DataConfig, storage: Path) -> DataSize:
+def guess_data_size(config: TrainConfig, storage: Path) -> DataSize:
     """Return what is known of the data without tokenising it.
 
     Args:
-        config: Names the sources.
-        storage: The storage folder, where data may have been prepared before.
+        config: Its data names the sources, its model the tokenizer.
+        storage: The storage folder, where this very data may have been prepared before.
     """
-    return _earlier(config, storage) or _from_lines(config)
+    return _prepared(config, storage) or _from_lines(config.data)
 
 
-def _earlier(config: DataConfig, storage: Path) -> DataSize | None:
-    """Read the newest report of data prepared from the same sources."""
-    files = sorted(
-        (storage / "data").glob("*/report.json"), key=lambda file: file.stat().st_mtime, reverse=True
-    )
-    reports = (read_report(file) for file in files)
-    same = next((report for report in reports if report.sources == config.sources and report.train), None)
-    if same is None:
+def _prepared(config: TrainConfig, storage: Path) -> DataSize | None:
+    """Read the report of this very data; prepared under other settings, the same sources count otherwise."""
+    reports = {file.parent.name: read_report(file) for file in (storage / "data").glob("*/report.json")}
+    if all(report.sources != config.data.sources for report in reports.values()):
+        return None  # the key reads the sources, or asks for them: only where there may be something to find
+    try:
+        tokenizer = tokenizer_key(config.model.path, config.model.gguf_file, offline=True)
+        report = reports.get(data_key(config.data, tokenizer, storage / "data"))
+    except (InputError, OSError):  # told by who needs them
         return None
-    return DataSize(same.train_tokens / same.train, same.train, same.eval, "earlier")
+    if report is None:
+        return None
+    return DataSize(report.train_tokens / report.train, report.train, report.eval, "prepared")
 
 
 def _from_lines(config: DataConfig) -> DataSize:

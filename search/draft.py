@@ -95,7 +95,7 @@ def draft(
     """
     data = DataSize(mean_example_tokens, train_examples, eval_examples, "prepared")
     if mean_example_tokens is None:
-        data = guess_data_size(experiment.base.data, storage)
+        data = guess_data_size(experiment.base, storage)
     max_tokens = experiment.base.run.max_tokens
     rungs = rung_tokens(experiment.halving, max_tokens)
     tokens = search_tokens(experiment.budget.trials, experiment.halving, max_tokens, experiment.confirm)

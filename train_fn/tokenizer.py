@@ -21,12 +21,13 @@ _INSIDE = "\n"
 _TOKENIZER_FILES = (".json", ".txt", ".model", ".jinja")
 
 
-def load_tokenizer(path: str, gguf_file: str = "") -> Any:
+def load_tokenizer(path: str, gguf_file: str = "", offline: bool = False) -> Any:
     """Load the tokenizer of a model.
 
     Args:
         path: `bundled`, a folder, or a Hub id.
         gguf_file: Name of a GGUF file in `path`; empty for a tokenizer of files.
+        offline: Take one of the Hub from its cache on this machine or not at all.
 
     Raises:
         InputError: There is none, or it has no end token.
@@ -39,7 +40,7 @@ def load_tokenizer(path: str, gguf_file: str = "") -> Any:
     if not is_local and not is_hub_id(folder):
         raise InputError(f"model.path = {path!r} is no folder; give a folder, a Hub id or 'bundled'")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=is_local, **gguf)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=is_local or offline, **gguf)
     except Exception as error:  # every tokenizer class fails in its own way on a broken folder
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
@@ -69,10 +70,11 @@ def save_tokenizer(model: ModelConfig, folder: Path) -> None:
         raise InputError(unwritten("the tokenizer", folder, error)) from error
 
 
-def tokenizer_key(path: str, gguf_file: str = "") -> str:
+def tokenizer_key(path: str, gguf_file: str = "", offline: bool = False) -> str:
     """Return a hash that changes when the tokenizer of a model may have changed.
 
-    A local folder is known by its files, without loading anything; a model on the Hub by what it loads.
+    A local folder is known by its files, without loading anything; a model on the Hub by what it loads,
+    `offline` from its cache alone.
 
     Raises:
         InputError: The model has no readable tokenizer.
@@ -86,7 +88,7 @@ def tokenizer_key(path: str, gguf_file: str = "") -> str:
             if file.suffix in _TOKENIZER_FILES and file.is_file():
                 digest.update(file.name.encode() + file.read_bytes())
     else:
-        tokenizer = load_tokenizer(path, gguf_file)
+        tokenizer = load_tokenizer(path, gguf_file, offline)
         backend = getattr(tokenizer, "backend_tokenizer", None)
         rules = backend.to_str() if backend is not None else repr(sorted(tokenizer.get_vocab().items()))
         digest.update(f"{rules} {tokenizer.special_tokens_map} {tokenizer.chat_template}".encode())

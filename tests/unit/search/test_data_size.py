@@ -1,41 +1,46 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
+from search.data import prepared_data
 from search.data_size import guess_data_size, local_path
-from train_fn.config import DataConfig
-from train_fn.data_report import DataReport, write_report
+from train_fn.config import DataConfig, ModelConfig, TrainConfig
+from train_fn.tokenizer import train_tokenizer
 
 
-def report(sources: tuple[str, ...], train: int, train_tokens: int) -> DataReport:
-    return DataReport(
-        read=train + 7,
-        train=train,
-        eval=7,
-        dropped={},
-        shown={},
-        train_tokens=train_tokens,
-        eval_tokens=70,
-        eval_answer_tokens=30,
-        sources=sources,
-        conversations=3,
-    )
+def test_data_is_known_that_was_prepared_with_these_settings(tmp_path: Path) -> None:
+    rows = [{"prompt": f"{n} " * n, "generation": f"so that is the number {n}"} for n in range(2, 40)]
+    file = tmp_path / "chat.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
+    def config(longest: int) -> TrainConfig:
+        data = DataConfig(sources=(str(file),), max_example_tokens=longest, prompt_format="plain")
+        return TrainConfig(data=data)
 
-def test_data_prepared_before_from_the_same_sources_is_known(tmp_path: Path) -> None:
-    for name, sources in (("one", ("bundled:chitchat",)), ("two", ("other.jsonl",))):
-        (tmp_path / "data" / name).mkdir(parents=True)
-        write_report(report(sources, 100, 4_200), tmp_path / "data" / name / "report.json")
-    size = guess_data_size(DataConfig(sources=("bundled:chitchat",)), tmp_path)
-    assert (size.mean_example_tokens, size.train_examples, size.eval_examples) == (42.0, 100, 7)
+    report = prepared_data(config(64), tmp_path).report
+    size = guess_data_size(config(64), tmp_path)
+    assert (size.train_examples, size.eval_examples) == (report.train, report.eval)
+    assert size.mean_example_tokens == report.train_tokens / report.train
     assert size.counted
-    assert guess_data_size(DataConfig(sources=("bundled:chatterbot",)), tmp_path).origin == "unknown"
+    longer = guess_data_size(config(256), tmp_path)
+    assert (longer.origin, longer.train_examples) == ("lines", None), "others are kept under other settings"
+    more = replace(config(64), model=ModelConfig(path=save_tokenizer_of_another(tmp_path / "model")))
+    assert not guess_data_size(more, tmp_path).counted, "another tokenizer counts otherwise"
+    file.write_text(file.read_text() + json.dumps(rows[0]) + "\n")
+    assert not guess_data_size(config(64), tmp_path).counted, "the content has changed"
+
+
+def save_tokenizer_of_another(folder: Path) -> str:
+    train_tokenizer(["some words and numbers 1 2 3"] * 3, 300, folder)
+    return str(folder)
 
 
 def test_lines_of_a_local_file_are_a_guess(tmp_path: Path) -> None:
     file = tmp_path / "chat.jsonl"
     rows = [{"prompt": "x" * n, "generation": "y"} for n in (40, 80, 4_000)]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    size = guess_data_size(DataConfig(sources=(str(file),), max_example_tokens=128), tmp_path)
+    data = DataConfig(sources=(str(file),), max_example_tokens=128)
+    size = guess_data_size(TrainConfig(data=data), tmp_path)
     lengths = [len(line) / 4 for line in file.read_text().splitlines(keepends=True)]
     assert size.mean_example_tokens == sum(min(n, 128) for n in lengths) / 3
     assert not size.counted
@@ -50,7 +55,8 @@ def test_what_cannot_be_read_at_once_is_unknown(tmp_path: Path) -> None:
         "s3://bucket/x.jsonl",
         str(tmp_path / "empty.jsonl"),
     ):
-        assert guess_data_size(DataConfig(sources=(source,)), tmp_path).mean_example_tokens is None
+        config = TrainConfig(data=DataConfig(sources=(source,)))
+        assert guess_data_size(config, tmp_path).mean_example_tokens is None
 
 
 def test_only_local_addresses_have_a_path() -> None:
