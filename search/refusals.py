@@ -1,10 +1,12 @@
 """Why a plan cannot work. Each problem is one line: the value, the rule, the fix."""
 
+import math
 from collections.abc import Iterator
 
 from search.data_size import local_path
 from search.draft import BATCH_PATH, Plan, batch_sizes
 from search.placement import grown, has_kind, ranks_on
+from spaces.experiment import Experiment
 from spaces.space import check_space
 from spaces.words import gib_text
 from train_fn.errors import InputError
@@ -173,23 +175,46 @@ def _rungs(plan: Plan) -> Iterator[str]:
     path = "halving.first_rung_tokens"
     if first >= run.max_tokens:
         rule = f"must be below run.max_tokens = {run.max_tokens:,}, or no trial is ever judged before its end"
-        yield _problem(path, f"{first:,}", rule, f"set it to {max(1, run.max_tokens // 9):,}")
+        yield _problem(path, f"{first:,}", rule, _first_rung_fix(plan))
     if first < run.window_tokens:
         rule = (
             f"is below run.window_tokens = {run.window_tokens:,}: a rung is judged on a window that is whole"
         )
-        yield _problem(path, f"{first:,}", rule, "raise it, or lower run.window_tokens")
+        yield _problem(path, f"{first:,}", rule, _first_rung_fix(plan))
     largest = plan.steps[-1]
     if plan.data.counted and largest.tokens_per_step > first:
         rule = (
             f"is less than one optimizer step at {BATCH_PATH} = {largest.effective_batch_size}, "
             f"about {largest.tokens_per_step:,.0f} tokens"
         )
-        yield _problem(path, f"{first:,}", rule, "raise it, or leave the batch size out of the space")
+        yield _problem(path, f"{first:,}", rule, _first_rung_fix(plan))
     if plan.rungs and experiment.halving.brackets > len(plan.rungs):
         rule = f"is more than the {len(plan.rungs)} rungs: each bracket begins at a rung of its own"
         fix = f"set it to {len(plan.rungs)} or less"
         yield _problem("halving.brackets", experiment.halving.brackets, rule, fix)
+
+
+def _first_rung_fix(plan: Plan) -> str:
+    """Name a first rung that no rule refuses, or what has to change for one to exist."""
+    halving, run = plan.experiment.halving, plan.experiment.base.run
+    stretch = halving.spacing ** (halving.brackets - 0.5)  # from it to the end, with a rung for each bracket
+    most = int(run.max_tokens / stretch) - 1  # rungs are rounded
+    step = math.ceil(plan.steps[-1].tokens_per_step)
+    window_decides = run.window_tokens >= step or (not plan.data.counted and step > most)
+    least = run.window_tokens if window_decides else step
+    if least <= most:
+        return f"set it to {max(least, min(run.max_tokens // 9, most)):_}"
+    ways = [
+        f"set it to {least:_} and run.max_tokens to {math.ceil((least + 1) * stretch):_}",
+        "lower run.window_tokens" if window_decides else _smaller_batches(plan.experiment),
+    ]
+    if halving.brackets > 1:
+        ways.append("lower halving.brackets")
+    return f"no value fits alone: {', or '.join(ways)}"
+
+
+def _smaller_batches(experiment: Experiment) -> str:
+    return f"leave {BATCH_PATH} out of the space" if BATCH_PATH in experiment.space else f"lower {BATCH_PATH}"
 
 
 def _store(plan: Plan) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Plans that work, and one of each kind that cannot."""
 
+import re
 import subprocess
 import sys
 import time
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -151,7 +152,21 @@ REFUSED: list[Refused] = [
         {"halving.first_rung_tokens": 90_000},
         {},
         LAPTOP,
-        ("first_rung_tokens = 90,000", "run.max_tokens = 90,000", "set it to 10,000"),
+        ("first_rung_tokens = 90,000", "run.max_tokens = 90,000", "set it to 10_000"),
+    ),
+    (
+        "rung past the end, and a step longer than most of it",
+        {"halving.first_rung_tokens": 90_000},
+        {"mean_example_tokens": 100.5},
+        LAPTOP,
+        ("first_rung_tokens = 90,000", "set it to 25_728"),
+    ),
+    (
+        "a step so long that no rung fits",
+        {"halving.first_rung_tokens": 90_000},
+        {"mean_example_tokens": 300.0},
+        LAPTOP,
+        ("no value fits alone: set it to 76_800 and run.max_tokens to 100_137, or leave optim.effective_",),
     ),
     ("too many brackets", {"halving.brackets": 5}, {}, LAPTOP, ("halving.brackets = 5", "4 rungs")),
     (
@@ -238,6 +253,38 @@ def test_a_plan_that_cannot_work_is_refused(
     assert "; " in message, "a fix is named"
     for word in words:
         assert word in message
+
+
+@given(
+    max_tokens=st.integers(3_000, 200_000),
+    window=st.integers(1, 20_000),
+    mean=st.one_of(st.none(), st.floats(1, 500)),
+    spacing=st.floats(1.2, 10),
+    brackets=st.integers(1, 3),
+)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_first_rung_that_is_offered_is_taken(
+    laptop: Experiment,
+    tmp_path: Path,
+    max_tokens: int,
+    window: int,
+    mean: float | None,
+    spacing: float,
+    brackets: int,
+) -> None:
+    changes = {
+        "base.run": RunConfig(max_tokens=max_tokens, window_tokens=min(window, max_tokens)),
+        "halving.spacing": spacing,
+        "halving.brackets": brackets,
+        "halving.first_rung_tokens": max_tokens,
+    }
+    asked = replace_all(laptop, changes)
+    problem, *_ = draft_plan(asked, LAPTOP, tmp_path, mean, 9_000).problems
+    offer = re.search(r"set it to ([\d_]+)(?: and run.max_tokens to ([\d_]+))?", problem)
+    assert offer is not None, problem
+    rung, most = int(offer[1]), int(offer[2] or max_tokens)
+    taken = replace_all(asked, {"halving.first_rung_tokens": rung, "base.run.max_tokens": most})
+    assert draft_plan(taken, LAPTOP, tmp_path, mean, 9_000).problems == ()
 
 
 def test_an_empty_space_is_refused(laptop: Experiment, tmp_path: Path) -> None:
