@@ -163,16 +163,23 @@ def _trials(plan: Plan) -> Iterator[tuple[str, str]]:
     yield "tokens per trial", f"{experiment.base.run.max_tokens:,}"
     if plan.rungs:
         yield "rungs", " → ".join(f"{tokens:,}" for tokens in plan.rungs) + " tokens"
-        on = ", ".join(str(n) for n in plan.tokens.survivors)
-        yield (
-            "halving",
-            f"1 in {experiment.halving.eta} goes on at each rung: about {on} of {experiment.budget.trials}",
-        )
+        yield "halving", _halving(plan)
     else:
         yield "rungs", "none"
     yield "confirming", _confirming(plan)
     yield "tokens at most", f"{plan.tokens.at_most:,}, every trial to its end"
     yield "tokens expected", f"{plan.tokens.expected:,}, with halving"
+
+
+def _halving(plan: Plan) -> str:
+    halving = plan.experiment.halving
+    best = "better half" if halving.eta == 2 else f"best 1 in {halving.eta}"
+    on = ", ".join(str(n) for n in plan.tokens.survivors)
+    noise = ", and some more within noise (halving.extra_survivors)"
+    return (
+        f"at each rung the {best} of those that have come so far, rounded up, goes on: about {on} of "
+        f"{plan.experiment.budget.trials}{noise if halving.noise_band and halving.extra_survivors else ''}"
+    )
 
 
 def _confirming(plan: Plan) -> str:

@@ -12,7 +12,7 @@ that they hold out (the split goes by conversation, with the same fraction and s
 
 from optuna.distributions import FloatDistribution
 
-from spaces.experiment import ConfirmConfig, Experiment, Profile
+from spaces.experiment import ConfirmConfig, Experiment, HalvingConfig, Profile
 from train_fn.config import DataConfig, EngineConfig, ModelConfig, OptimConfig, RunConfig, TrainConfig
 
 
@@ -39,5 +39,6 @@ def experiment(profile: Profile) -> Experiment:
             run=RunConfig(max_tokens=3_000_000, window_tokens=50_000, eval_at_tokens=(500_000, 1_500_000)),
         ),
         space={"optim.lr": FloatDistribution(5e-4, 1e-2, log=True)},
+        halving=HalvingConfig(first_rung_tokens=300_000),
         confirm=ConfirmConfig(top=0),  # one base model is made; no lead over a second has to be sure
     )

@@ -18,7 +18,7 @@ from search.cluster import Cluster, Node
 from search.events import WeightsRemoved
 from search.plan import Plan, draft_plan, make_plan
 from search.state import replay
-from spaces import exp4
+from spaces import exp0, exp4
 from spaces.experiment import BudgetConfig, Experiment, HalvingConfig
 from spaces.paths import replace_all
 from tests.toys import toy_config
@@ -285,6 +285,11 @@ def test_the_first_rung_that_is_offered_is_taken(
     rung, most = int(offer[1]), int(offer[2] or max_tokens)
     taken = replace_all(asked, {"halving.first_rung_tokens": rung, "base.run.max_tokens": most})
     assert draft_plan(taken, LAPTOP, tmp_path, mean, 9_000).problems == ()
+
+
+def test_the_base_model_may_be_searched_for(tmp_path: Path) -> None:
+    found = plan(exp0.experiment("laptop"), tmp_path)
+    assert (found.problems, found.rungs[0]) == ((), 300_000)
 
 
 def test_an_empty_space_is_refused(laptop: Experiment, tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from search import plan_text
 from search.cluster import Cluster, Node
 from search.plan import Plan, draft_plan
-from search.plan_text import LINE_WIDTH, distribution_text, plan_lines, plan_markdown, print_plan
+from search.plan_text import LINE_WIDTH, distribution_text, plan_lines, plan_markdown, print_plan, sections
 from spaces import exp4
 from spaces.override import override
 from spaces.paths import leaves
@@ -39,6 +40,23 @@ def test_the_page_says_everything_a_reader_asks(tmp_path: Path) -> None:
         "effective_batch_size=64 lr=1e-06",
     ):
         assert words in page
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ((), r"the better half of those .* so far, rounded up, goes on: about [\d, ]+ of 48, and some more"),
+        (
+            ("halving.eta=100", "halving.extra_survivors=0"),
+            r"the best 1 in 100 of those .*: about [\d, ]+ of 48$",
+        ),
+        (("halving.noise_band=0",), r"of 48$"),
+    ],
+)
+def test_the_page_tells_who_goes_on_at_a_rung(tmp_path: Path, settings: tuple[str, ...], told: str) -> None:
+    experiment = override(exp4.experiment("cluster"), settings)
+    rows = dict(sections(draft_plan(experiment, Cluster((NODE,), local=True), tmp_path))[1].rows)
+    assert re.search(told, rows["halving"])
 
 
 def test_every_field_of_the_base_is_on_the_page_as_set_reads_it(tmp_path: Path) -> None:
