@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from spaces.experiment import Experiment, ParamValue
-from spaces.paths import field_type, replace_all
+from spaces.paths import field_type, leaves, replace_all
 from train_fn.config import TrainConfig
 from train_fn.errors import InputError
 
@@ -44,8 +44,7 @@ def check_space(experiment: Experiment) -> None:
     for path, distribution in experiment.space.items():
         field_type(experiment.base, path)
         _check_own(experiment.name, path)
-        for value in _ends(distribution):
-            apply(experiment.base, {path: value})
+        _check_ends(experiment, path, distribution)
     for point in experiment.known_good:
         for path, value in point.items():
             if path not in experiment.space:
@@ -56,6 +55,23 @@ def check_space(experiment: Experiment) -> None:
                 raise InputError(
                     f"known good point {path} = {value!r} is outside {experiment.space[path]}; widen it"
                 )
+
+
+def _check_ends(experiment: Experiment, path: str, distribution: BaseDistribution) -> None:
+    """Refuse a value that the configuration does not take, by name of the space, for nobody has set it."""
+    for value in _ends(distribution):
+        try:
+            apply(experiment.base, {path: value})
+        except InputError as error:
+            broken = str(error).partition("; ")[0]
+            what = "the lower end" if value == getattr(distribution, "low", None) else "the upper end"
+            if isinstance(distribution, CategoricalDistribution):
+                what = "one of the values"
+            fixed = dict(leaves(experiment.base))[path]
+            raise InputError(
+                f"{broken}, and {value!r} is {what} of what {experiment.name} searches for {path}; "
+                f"set one value (--set {path}={fixed}), or change the space"
+            ) from None
 
 
 def _check_own(name: str, path: str) -> None:

@@ -1,3 +1,4 @@
+import re
 import warnings
 from dataclasses import replace
 
@@ -69,6 +70,23 @@ def test_a_space_that_cannot_be_searched_is_refused(laptop: Experiment) -> None:
         check_space(replace(laptop, known_good=({"optim.lr": 7.0},)))
     with pytest.raises(InputError, match="not in the space"):
         check_space(replace(laptop, known_good=({"optim.beta1": 0.5},)))
+
+
+def test_a_value_of_the_space_that_is_refused_is_not_blamed_on_the_user(laptop: Experiment) -> None:
+    short = ["run.max_tokens=3000"]
+    told = (
+        r"^optim\.warmup_tokens = 12000 must not exceed run\.max_tokens = 3000, and 12000 is the upper "
+        r"end of what exp4 searches for optim\.warmup_tokens; set one value "
+        r"\(--set (optim\.warmup_tokens=0)\), or"
+    )
+    with pytest.raises(InputError, match=told) as refused:
+        check_space(override(laptop, short))
+    offer = re.search(told, str(refused.value))
+    assert offer is not None
+    check_space(override(laptop, [*short, offer[1]]))
+    negative = {**laptop.space, "optim.beta2": CategoricalDistribution((0.9, 7.0))}
+    with pytest.raises(InputError, match=r"7\.0 is one of the values of what exp4 searches for optim\.beta2"):
+        check_space(replace(laptop, space=negative))
 
 
 @pytest.mark.parametrize(
