@@ -16,7 +16,8 @@ from bisect import insort
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from spaces.experiment import HalvingConfig
+from spaces.experiment import Experiment, HalvingConfig
+from spaces.paths import replace_all
 from train_fn.paired import paired_difference
 from train_fn.report import DOOMED, Evaluation
 
@@ -73,6 +74,13 @@ def rung_tokens(config: HalvingConfig, max_tokens: int) -> tuple[int, ...]:
         rungs.append(round(tokens))
         tokens *= config.spacing
     return tuple(rungs)
+
+
+def with_rungs(experiment: Experiment) -> Experiment:
+    """Return the experiment with evaluations of every trial at the rungs of the halving."""
+    rungs = rung_tokens(experiment.halving, experiment.base.run.max_tokens)
+    marks = tuple(sorted({*experiment.base.run.eval_at_tokens, *rungs}))
+    return replace_all(experiment, {"base.run.eval_at_tokens": marks})
 
 
 class Halving:

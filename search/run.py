@@ -5,12 +5,15 @@ from pathlib import Path
 
 from search.cli import experiment_parser, prepare_environment, resolve
 from search.cluster import Cluster, find_address, local_machine
+from search.continuation import check_unchanged
+from search.halving import with_rungs
 from search.ledger import FILE_NAME as LEDGER
 from search.ledger import read_events
 from search.plan import draft_plan, refuse
 from search.plan_text import print_plan
 from search.remote import is_dashboard, run_remotely
 from search.state import replay
+from spaces.experiment import Experiment
 from spaces.space import check_space
 from train_fn.command import run_command
 from train_fn.loading import loading
@@ -40,12 +43,7 @@ def main() -> int:
         prepare_environment(address)
         return run_remotely(address, sys.argv[1:], str(args.storage))
     if args.plan:
-        storage = local_storage(args.storage)
-        ledger = storage / experiment.name / LEDGER
-        before = None if args.fresh else replay(read_events(ledger))
-        plan = draft_plan(experiment, _machines(storage, address), storage, before=before)
-        print_plan(plan)
-        refuse(plan)
+        _show_plan(experiment, local_storage(args.storage), address, args.fresh)
         return 0
     with loading():
         prepare_environment(address)
@@ -53,6 +51,19 @@ def main() -> int:
 
     storage = local_storage(args.storage)
     return run_session(experiment, storage, address, args.fresh, args.allow_code_change)
+
+
+def _show_plan(experiment: Experiment, storage: Path, address: str, fresh: bool) -> None:
+    """Print what would happen.
+
+    Raises:
+        InputError: It cannot, or the search that is there is another one.
+    """
+    past = [] if fresh else list(read_events(storage / experiment.name / LEDGER))
+    check_unchanged(with_rungs(experiment), None, past)
+    plan = draft_plan(experiment, _machines(storage, address), storage, before=replay(past))
+    print_plan(plan)
+    refuse(plan)
 
 
 def _machines(storage: Path, address: str) -> Cluster:

@@ -18,6 +18,7 @@ from search.code_version import code_version
 from search.continuation import check_code, check_unchanged
 from search.data import prepared_data
 from search.fresh import set_aside
+from search.halving import with_rungs
 from search.ledger import FILE_NAME as LEDGER
 from search.ledger import Ledger, read_events
 from search.local_ray import RayInstance, connected
@@ -34,7 +35,7 @@ from search.stranded import giving_back
 from search.summary import FILE_NAME as SUMMARY
 from search.summary import summarise, write_summary
 from search.tracking import Tracker
-from search.tuner import SearchInputs, is_complete, search, with_rungs
+from search.tuner import SearchInputs, is_complete, search
 from spaces.experiment import Experiment
 from spaces.words import count_text, tokens_text
 from train_fn.command import EXIT_INTERRUPTED

@@ -14,7 +14,6 @@ from search.code_version import CodeVersion
 from search.confirming import missing, wanted
 from search.events import Event, SearchEnded, SearchStarted
 from search.groups import GroupSettings
-from search.halving import rung_tokens
 from search.ledger import FILE_NAME, Ledger, read_events
 from search.recorder import Listener, Recorder, TuneRecorder
 from search.restored import open_study, peers_of, rungs_of
@@ -143,13 +142,6 @@ def is_complete(experiment: Experiment, folder: Path, state: SearchState, past: 
         return False
     study = open_study(experiment, folder, state, past)
     return not study.running() and _status(state, study, experiment) == state.status
-
-
-def with_rungs(experiment: Experiment) -> Experiment:
-    """Return the experiment with evaluations of every trial at the rungs of the halving."""
-    rungs = rung_tokens(experiment.halving, experiment.base.run.max_tokens)
-    marks = tuple(sorted({*experiment.base.run.eval_at_tokens, *rungs}))
-    return replace_all(experiment, {"base.run.eval_at_tokens": marks})
 
 
 def _fit(

@@ -96,7 +96,7 @@ def search_with_usual_parts(storage: Path, settings: Sequence[str]) -> None:
 
 
 def _experiment(settings: Sequence[str]) -> Experiment:
-    from search.tuner import with_rungs
+    from search.halving import with_rungs
     from spaces.load import load_experiment
     from spaces.override import override
 

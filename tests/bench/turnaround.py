@@ -81,7 +81,7 @@ def _objective(config: Params, shared: Shared) -> None:
 
 def _shared(storage: Path) -> Shared:
     from search.data import prepared_data
-    from search.tuner import with_rungs
+    from search.halving import with_rungs
     from spaces.load import load_experiment
     from spaces.override import override
 

@@ -14,8 +14,8 @@ from ray.cluster_utils import Cluster
 
 from search.data import prepared_data
 from search.events import Ended, Event, Reported, TrialStarted
+from search.halving import with_rungs
 from search.ledger import read_events
-from search.tuner import with_rungs
 from spaces.load import load_experiment
 from spaces.override import override
 from spaces.space import apply

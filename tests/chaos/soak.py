@@ -22,8 +22,8 @@ import psutil
 
 from search.data import prepared_data
 from search.events import Ended, Reported, TrialStarted
+from search.halving import with_rungs
 from search.ledger import read_events
-from search.tuner import with_rungs
 from spaces.load import load_experiment
 from spaces.override import override
 from spaces.space import apply

@@ -16,13 +16,13 @@ from analysis.promotion import PromotionRecord, read_record
 from analysis.runs import read_search
 from search.cursor import CURSOR_NAME, Cursor, load_cursor
 from search.events import SearchStarted
+from search.halving import with_rungs
 from search.ledger import encode, read_events
 from search.lock import read_owner
 from search.model_shape import shape_of
 from search.restored import decisions_of
 from search.state import replay
 from search.summary import summarise
-from search.tuner import with_rungs
 from spaces.describe import describe
 from spaces.load import load_experiment
 from spaces.override import override

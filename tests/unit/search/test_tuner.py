@@ -4,9 +4,10 @@ from pathlib import Path
 import pytest
 
 from search.events import Ended, Event, SearchEnded, TrialStarted
+from search.halving import with_rungs
 from search.state import SearchState, replay
 from search.study import Repeat, Study
-from search.tuner import is_complete, with_rungs
+from search.tuner import is_complete
 from spaces.experiment import BudgetConfig, ConfirmConfig, Experiment
 from spaces.load import load_experiment
 from spaces.override import override
