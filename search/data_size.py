@@ -9,6 +9,7 @@ from train_fn.config import DataConfig, TrainConfig
 from train_fn.data_report import read_report
 from train_fn.errors import InputError
 from train_fn.prepare import data_key
+from train_fn.sources import local_path
 from train_fn.tokenizer import tokenizer_key
 
 _SAMPLED_LINES = 1000
@@ -40,15 +41,6 @@ class DataSize:
             "lines": f"guessed from the first lines at {_BYTES_PER_TOKEN:g} bytes per token; {exact}",
             "unknown": f"the longest allowed, so there are more steps than this; {exact}",
         }[self.origin]
-
-
-def local_path(source: str) -> Path | None:
-    """Return the file a source names on this machine, None for bundled, Hub and remote ones."""
-    if source.startswith("file://"):
-        return Path(source.removeprefix("file://"))
-    if source.startswith(("hub:", "bundled:")) or "://" in source:
-        return None
-    return Path(source).expanduser()
 
 
 def guess_data_size(config: TrainConfig, storage: Path) -> DataSize:

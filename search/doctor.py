@@ -7,6 +7,7 @@ from search.checkup import Check
 from search.cli import experiment_parser, prepare_environment, resolve
 from search.cluster import find_address, ray_cluster
 from search.plan import draft_plan
+from search.storage import make_storage
 from spaces.repository import check_repo
 from spaces.words import list_text
 from train_fn.command import run_command
@@ -32,7 +33,7 @@ def main() -> int:
     address = find_address(args.address)
     prepare_environment(address)
     storage = local_storage(args.storage)
-    storage.mkdir(parents=True, exist_ok=True)
+    make_storage(storage)
     uri = tracking_uri.resolve(experiment.tracking.uri, os.environ.get("MLFLOW_TRACKING_URI"), storage)
     from search.autoscaler import growing_cluster
     from search.examination import examine

@@ -17,6 +17,7 @@ from search.memory import MemoryEstimate, estimate, planned_precision, weights_g
 from search.model_shape import ModelShape, model_shape
 from search.placement import HostMemory, Placement, place_at_most
 from search.state import SearchState, confirmed_trials
+from search.storage import existing_parent
 from spaces.experiment import Experiment, ParamValue
 from spaces.space import apply
 from train_fn.config import Precision, TrainConfig
@@ -237,12 +238,6 @@ def _memory_limit(experiment: Experiment, cluster: Cluster) -> float | None:
     known = [node.gpu_memory_gib for node in cluster.possible if node.gpu_memory_gib]
     whole = resources.gpu_memory_gib or min(known, default=0.0)
     return whole * min(1.0, resources.gpus_per_rank) or None
-
-
-def existing_parent(path: Path) -> Path:
-    """Return the path, or the nearest folder above it that exists."""
-    path = path.absolute()
-    return next(folder for folder in (path, *path.parents) if folder.exists())
 
 
 def _notes(plan: Plan) -> Iterable[str]:

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator
 
-from search.data_size import local_path
 from search.draft import BATCH_PATH, Plan, batch_sizes
 from search.placement import grown, has_kind, ranks_on
 from spaces.experiment import Experiment
@@ -11,6 +10,7 @@ from spaces.space import check_space
 from spaces.words import gib_text
 from train_fn.errors import InputError
 from train_fn.limits import check_positions
+from train_fn.sources import check_source
 from train_fn.working_copy import is_address
 
 MIN_EVAL_EXAMPLES = 2
@@ -42,11 +42,10 @@ def _space(plan: Plan) -> Iterator[str]:
 
 def _sources(plan: Plan) -> Iterator[str]:
     for source in plan.experiment.base.data.sources:
-        path = local_path(source)
-        if path is not None and not path.exists():
-            yield _problem(
-                "data.sources", repr(source), "does not exist", "check the path, seen from this folder"
-            )
+        try:
+            check_source(source)
+        except InputError as error:
+            yield str(error)
     held_out = plan.data.eval_examples
     if held_out is not None and held_out < MIN_EVAL_EXAMPLES:
         fraction = plan.experiment.base.data.eval_fraction

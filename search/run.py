@@ -1,8 +1,10 @@
 """`python -m search.run exp4`: run a search, or go on with the one in the storage folder."""
 
+import os
 import sys
 from pathlib import Path
 
+from search import tracking_uri
 from search.cli import experiment_parser, prepare_environment, resolve
 from search.cluster import Cluster, find_address, local_machine
 from search.continuation import check_unchanged
@@ -13,6 +15,7 @@ from search.plan import draft_plan, refuse
 from search.plan_text import print_plan
 from search.remote import is_dashboard, run_remotely
 from search.state import replay
+from search.storage import check_storage
 from spaces.experiment import Experiment
 from spaces.space import check_space
 from train_fn.command import run_command
@@ -59,6 +62,8 @@ def _show_plan(experiment: Experiment, storage: Path, address: str, fresh: bool)
     Raises:
         InputError: It cannot, or the search that is there is another one.
     """
+    check_storage(storage)
+    tracking_uri.resolve(experiment.tracking.uri, os.environ.get("MLFLOW_TRACKING_URI"), storage)
     past = [] if fresh else list(read_events(storage / experiment.name / LEDGER))
     check_unchanged(with_rungs(experiment), None, past)
     plan = draft_plan(experiment, _machines(storage, address), storage, before=replay(past))

@@ -31,6 +31,7 @@ from search.ray_watch import control_store, own_ray, watched
 from search.room import MARGIN_GIB, needed_gib
 from search.shared import check_shared
 from search.state import SearchState, replay
+from search.storage import make_storage
 from search.stranded import giving_back
 from search.summary import FILE_NAME as SUMMARY
 from search.summary import summarise, write_summary
@@ -73,7 +74,7 @@ def run_session(
     Raises:
         InputError: The plan cannot work, or something it needs is not there.
     """
-    _make_storage(storage)
+    make_storage(storage)
     if fresh and place_of(storage / experiment.name) is not None:
         raise InputError(
             f"--fresh renames the search that is there, and no store does that at once: "
@@ -179,15 +180,6 @@ def _end_what_was_left(previous: Owner | None) -> None:
     ended = end_processes(previous.ray_session)
     left = f"; {ended} processes that it left running were ended" if ended else ""
     print(f"the last command (process {previous.pid}) was killed{left}; the search goes on from its ledger")
-
-
-def _make_storage(storage: Path) -> None:
-    try:
-        storage.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"--storage {str(storage)!r} cannot be made ({error.strerror}); name another folder"
-        ) from None
 
 
 def _check_precision(config: TrainConfig) -> None:

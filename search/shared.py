@@ -5,9 +5,9 @@ from pathlib import Path
 
 import ray
 
-from search.draft import existing_parent
 from search.machines import ask, living_nodes, probed
 from search.node_probe import write_small
+from search.storage import existing_parent
 from train_fn import object_store
 from train_fn.errors import InputError
 from train_fn.working_copy import is_address, shown

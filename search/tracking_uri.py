@@ -36,18 +36,22 @@ def resolve(configured: str, from_environment: str | None, storage: Path) -> str
     Args:
         configured: `tracking.uri` of the experiment; empty when not set.
         from_environment: MLFLOW_TRACKING_URI, as the entry point read it.
-        storage: The storage folder, which holds the default `mlflow.db`.
+        storage: The storage folder, which holds the default `mlflow.db`; need not exist yet.
 
     Raises:
         InputError: The address can never work.
     """
     uri = configured or from_environment or f"sqlite:///{storage.resolve() / 'mlflow.db'}"
-    check_uri(uri)
+    check_uri(uri, storage)
     return uri
 
 
-def check_uri(uri: str) -> None:
+def check_uri(uri: str, storage: Path) -> None:
     """Refuse an address that can never work; whether anybody answers there is not asked.
+
+    Args:
+        uri: The address.
+        storage: The storage folder, which is made, with those above it, before anything is written.
 
     Raises:
         InputError: Unknown scheme, no host, a driver that is not installed, or no folder for the file.
@@ -71,7 +75,7 @@ def check_uri(uri: str) -> None:
     if importlib.util.find_spec(module) is None:
         raise InputError(f"tracking.uri = {shown!r} needs the package {module}; install it, or {_FIX}")
     if database == "sqlite":
-        _check_sqlite(uri, shown)
+        _check_sqlite(uri, shown, storage)
 
 
 def dashboard_command(uri: str) -> str:
@@ -94,9 +98,10 @@ def sqlite_file(uri: str) -> Path | None:
     return Path(bare(uri).partition("://")[2].removeprefix("/")) if scheme == "sqlite" else None
 
 
-def _check_sqlite(uri: str, shown: str) -> None:
+def _check_sqlite(uri: str, shown: str, storage: Path) -> None:
     file = sqlite_file(uri)
     if file is None or not file.name:
         raise InputError(f"tracking.uri = {shown!r} names no file; {_FIX}")
-    if file.is_dir() or not file.parent.is_dir():
+    is_made = storage.resolve().is_relative_to(file.parent.resolve())
+    if file.is_dir() or not (is_made or file.parent.is_dir()):
         raise InputError(f"tracking.uri = {shown!r} cannot be a file: no folder {file.parent} for it; {_FIX}")

@@ -56,6 +56,22 @@ def read(config: DataConfig) -> Iterator[Row]:
             yield from _lines(address, index, config)
 
 
+def check_source(address: str) -> None:
+    """Refuse a source that cannot be read, as far as this machine knows without asking another.
+
+    Raises:
+        InputError: There is no such file, or no such dialogues.
+    """
+    kind, _, name = address.partition(":")
+    if kind == "bundled":
+        _package(name)
+        return
+    with _explained(address):
+        path = local_path(address)
+        if path is not None and not path.is_fifo():  # to open a pipe waits for somebody to write
+            path.open("rb").close()
+
+
 def fingerprint(address: str, hub_split: str, memo_dir: Path) -> str:
     """Return a hash that changes when the content of a source does.
 
@@ -71,6 +87,7 @@ def fingerprint(address: str, hub_split: str, memo_dir: Path) -> str:
     Raises:
         InputError: The source cannot be opened.
     """
+    check_source(address)
     kind, _, name = address.partition(":")
     if kind == "bundled":
         identity = f"{name} {importlib.metadata.version(_package(name))}"
@@ -86,6 +103,15 @@ def fingerprint(address: str, hub_split: str, memo_dir: Path) -> str:
             file_system, path = fsspec.core.url_to_fs(address)
             identity = str(file_system.ukey(path))
     return hashlib.blake2b(f"{_FORMAT_VERSION} {identity}".encode(), digest_size=16).hexdigest()
+
+
+def local_path(source: str) -> Path | None:
+    """Return the file a source names on this machine, None for bundled, Hub and remote ones."""
+    if source.startswith("file://"):
+        return Path(source.removeprefix("file://"))
+    if source.startswith(("hub:", "bundled:")) or "://" in source:
+        return None
+    return Path(source).expanduser()
 
 
 def _content_hash(file: Path, memo_dir: Path) -> str:

@@ -3,8 +3,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from search.data import prepared_data
-from search.data_size import guess_data_size, local_path
+from search.data_size import guess_data_size
 from train_fn.config import DataConfig, ModelConfig, TrainConfig
+from train_fn.sources import local_path
 from train_fn.tokenizer import train_tokenizer
 
 

@@ -219,8 +219,10 @@ REFUSED: list[Refused] = [
         {"base.data.sources": ("nothing.jsonl",)},
         {},
         LAPTOP,
-        ("'nothing.jsonl' does not exist",),
+        ("'nothing.jsonl' cannot be read", "name a file"),
     ),
+    ("a folder of sources", {"base.data.sources": ("tests",)}, {}, LAPTOP, ("'tests' cannot be read",)),
+    ("unknown dialogues", {"base.data.sources": ("bundled:foo",)}, {}, LAPTOP, ("known are bundled:chit",)),
     (
         "examples longer than the model's positions",
         {"base.data.max_example_tokens": 600},

@@ -40,6 +40,19 @@ def test_the_plan_counts_the_weights_of_the_search_that_is_there(
         assert ("lie there already; " in capsys.readouterr().out) is counted
 
 
+def test_a_plan_refuses_at_once_what_the_run_refuses_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match=r"^tracking\.uri = 'foo' must be sqlite"):
+        planned(monkeypatch, tmp_path / "runs", "--set", "tracking.uri=foo")
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"^--storage '.*/file' cannot be made \(File exists\); name"):
+        planned(monkeypatch, tmp_path / "file")
+    own = f"tracking.uri=sqlite:///{tmp_path / 'runs' / 'own.db'}"
+    assert planned(monkeypatch, tmp_path / "runs", "--set", own) == 0, "the run makes its folder first"
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_plan_refuses_to_go_on_with_another_search(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

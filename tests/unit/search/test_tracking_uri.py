@@ -37,9 +37,9 @@ def test_the_default_file_does_not_depend_on_the_working_directory(
         ("postgresql+nosuchdriver://me:secret@host/db", "postgresql+nosuchdriver://host/db"),
     ],
 )
-def test_an_address_that_can_never_work_is_refused_at_once(uri: str, told: str) -> None:
+def test_an_address_that_can_never_work_is_refused_at_once(uri: str, told: str, tmp_path: Path) -> None:
     with pytest.raises(InputError) as error:
-        check_uri(uri)
+        check_uri(uri, tmp_path)
     assert told in str(error.value)
     assert "set tracking.uri" in str(error.value)
     assert "secret" not in str(error.value)
@@ -47,11 +47,11 @@ def test_an_address_that_can_never_work_is_refused_at_once(uri: str, told: str) 
 
 
 def test_a_driver_may_have_another_name_than_its_package(tmp_path: Path) -> None:
-    check_uri(f"sqlite+pysqlite:///{tmp_path / 'mlflow.db'}")
+    check_uri(f"sqlite+pysqlite:///{tmp_path / 'mlflow.db'}", tmp_path)
 
 
-def test_nobody_needs_to_answer_yet() -> None:
-    check_uri("https://me:secret@mlflow.example:8443/path")
+def test_nobody_needs_to_answer_yet(tmp_path: Path) -> None:
+    check_uri("https://me:secret@mlflow.example:8443/path", tmp_path)
 
 
 def test_the_dashboard_is_a_server_or_a_command_for_a_database() -> None:

@@ -105,6 +105,24 @@ def test_a_first_line_of_another_form_may_be_skipped(tmp_path):
     assert len(read(file, skip_broken_lines=True)) == 2
 
 
+@pytest.mark.parametrize("address", ["missing.jsonl", "bundled:nothing", "file:///no/such.jsonl", "folder"])
+def test_a_source_that_is_not_there_is_refused_before_anything_is_read(tmp_path, monkeypatch, address):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError) as looked_at:
+        sources.check_source(address)
+    with pytest.raises(InputError) as hashed:
+        sources.fingerprint(address, "train", tmp_path)
+    assert str(looked_at.value) == str(hashed.value)
+
+
+def test_a_source_elsewhere_is_not_asked_for(tmp_path):
+    for address in ("hub:owner/name", "s3://bucket/a.jsonl", "bundled:chitchat", write(tmp_path / "a", ROW)):
+        sources.check_source(str(address))
+    os.mkfifo(tmp_path / "pipe")
+    sources.check_source(str(tmp_path / "pipe"))
+
+
 def test_a_torn_gzip_file_is_an_input_error(tmp_path):
     packed = tmp_path / "a.jsonl.gz"
     packed.write_bytes(gzip.compress(json.dumps(ROW).encode() * 3000)[:-20])
