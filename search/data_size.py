@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from train_fn.config import DataConfig, TrainConfig
-from train_fn.data_report import read_report
+from train_fn.data_report import DataReport, read_report
 from train_fn.errors import InputError
 from train_fn.prepare import data_key
 from train_fn.sources import local_path
@@ -43,6 +43,11 @@ class DataSize:
         }[self.origin]
 
 
+def counted_size(report: DataReport) -> DataSize:
+    """Return what the report of prepared data counted."""
+    return DataSize(report.train_tokens / report.train, report.train, report.eval, "prepared")
+
+
 def guess_data_size(config: TrainConfig, storage: Path) -> DataSize:
     """Return what is known of the data without tokenising it.
 
@@ -63,9 +68,7 @@ def _prepared(config: TrainConfig, storage: Path) -> DataSize | None:
         report = reports.get(data_key(config.data, tokenizer, storage / "data"))
     except (InputError, OSError):  # told by who needs them
         return None
-    if report is None:
-        return None
-    return DataSize(report.train_tokens / report.train, report.train, report.eval, "prepared")
+    return None if report is None else counted_size(report)
 
 
 def _from_lines(config: DataConfig) -> DataSize:

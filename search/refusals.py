@@ -3,7 +3,8 @@
 import math
 from collections.abc import Iterator
 
-from search.draft import BATCH_PATH, Plan, batch_sizes
+from search.data_size import DataSize
+from search.draft import BATCH_PATH, Plan, batch_sizes, batch_steps
 from search.placement import grown, has_kind, ranks_on
 from spaces.experiment import Experiment
 from spaces.space import check_space
@@ -23,7 +24,8 @@ def problems(plan: Plan) -> Iterator[str]:
     yield from _sources(plan)
     yield from _positions(plan)
     yield from _fit(plan)
-    yield from _batches(plan)
+    yield from _ranks(plan)
+    yield from batch_problems(plan.experiment, plan.data)
     yield from _rungs(plan)
     yield from _store(plan)
     yield from _disk(plan)
@@ -152,7 +154,7 @@ def _less_memory(plan: Plan) -> str:
     return f"set {' or '.join(ways)}, or take larger machines" if ways else "take larger machines"
 
 
-def _batches(plan: Plan) -> Iterator[str]:
+def _ranks(plan: Plan) -> Iterator[str]:
     ranks = plan.experiment.resources.ranks_per_slot
     sizes = batch_sizes(plan.experiment)
     if min(sizes) < ranks:
@@ -160,10 +162,19 @@ def _batches(plan: Plan) -> Iterator[str]:
         yield _problem(
             BATCH_PATH, min(sizes), rule, "leave it out of the space, or lower resources.ranks_per_slot"
         )
-    examples = plan.data.train_examples
-    if examples is not None and max(sizes) > examples:
+
+
+def batch_problems(experiment: Experiment, data: DataSize) -> Iterator[str]:
+    """Yield what keeps an optimizer step from fitting the data and the budget of a trial."""
+    largest, budget = batch_steps(experiment, data, ())[-1], experiment.base.run.max_tokens
+    size, examples = largest.effective_batch_size, data.train_examples
+    if examples is not None and size > examples:
         rule = f"is more than the {examples:,} training examples"
-        yield _problem(BATCH_PATH, max(sizes), rule, "leave it out of the space, or give more data")
+        yield _problem(BATCH_PATH, size, rule, f"{_smaller_batches(experiment)}, or give more data")
+    elif data.counted and largest.tokens_per_step > budget:
+        step = f"makes a step of about {largest.tokens_per_step:,.0f} tokens"
+        rule = f"{step}, more than run.max_tokens = {budget:,}"
+        yield _problem(BATCH_PATH, size, rule, f"{_smaller_batches(experiment)}, or train longer")
 
 
 def _rungs(plan: Plan) -> Iterator[str]:
@@ -213,7 +224,9 @@ def _first_rung_fix(plan: Plan) -> str:
 
 
 def _smaller_batches(experiment: Experiment) -> str:
-    return f"leave {BATCH_PATH} out of the space" if BATCH_PATH in experiment.space else f"lower {BATCH_PATH}"
+    return (
+        "leave the batch size out of the space" if BATCH_PATH in experiment.space else "lower the batch size"
+    )
 
 
 def _store(plan: Plan) -> Iterator[str]:

@@ -3,12 +3,15 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.cli import experiment_parser, prepare_environment, resolve
+from spaces.experiment import Experiment
 from spaces.words import times_text
 from train_fn.command import run_command
+from train_fn.data_report import DataReport
 from train_fn.errors import InputError
 from train_fn.report import Outcome, Report
 
@@ -54,6 +57,7 @@ def main() -> int:
     storage = local_storage(args.storage)
     clock.at("data")
     prepared = prepared_data(config, storage, print)
+    check_batch(experiment, prepared.report)
     clock.at("weights")
     base = load_base(config.model)
     check_vocabulary(config.model, base.config.vocab_size, prepared.report.highest_token)
@@ -76,6 +80,20 @@ def main() -> int:
         check_trace(trace, steps, outcome)
         print(f"trace: {trace}")
     return 0 if outcome.status == "finished" else 1
+
+
+def check_batch(experiment: Experiment, report: DataReport) -> None:
+    """Refuse a trial whose optimizer step is larger than its data or its budget.
+
+    Raises:
+        InputError: It is.
+    """
+    from search.data_size import counted_size
+    from search.refusals import batch_problems
+
+    alone = replace(experiment, space={}, known_good=())
+    for problem in batch_problems(alone, counted_size(report)):
+        raise InputError(problem)
 
 
 def trace_steps(text: str) -> int:

@@ -166,7 +166,7 @@ REFUSED: list[Refused] = [
         {"halving.first_rung_tokens": 90_000},
         {"mean_example_tokens": 300.0},
         LAPTOP,
-        ("no value fits alone: set it to 76_800 and run.max_tokens to 100_137, or leave optim.effective_",),
+        ("no value fits alone: set it to 76_800 and run.max_tokens to 100_137, or leave the batch size out",),
     ),
     ("too many brackets", {"halving.brackets": 5}, {}, LAPTOP, ("halving.brackets = 5", "4 rungs")),
     (
@@ -281,7 +281,8 @@ def test_the_first_rung_that_is_offered_is_taken(
         "halving.first_rung_tokens": max_tokens,
     }
     asked = replace_all(laptop, changes)
-    problem, *_ = draft_plan(asked, LAPTOP, tmp_path, mean, 9_000).problems
+    found = draft_plan(asked, LAPTOP, tmp_path, mean, 9_000).problems
+    problem = next(one for one in found if one.startswith("halving.first_rung_tokens"))
     offer = re.search(r"set it to ([\d_]+)(?: and run.max_tokens to ([\d_]+))?", problem)
     assert offer is not None, problem
     rung, most = int(offer[1]), int(offer[2] or max_tokens)

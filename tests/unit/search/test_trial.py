@@ -3,7 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from search.trial import MAX_TRACED_STEPS, check_trace, trace_steps
+from search.draft import BATCH_PATH
+from search.trial import MAX_TRACED_STEPS, check_batch, check_trace, trace_steps
+from spaces import exp4
+from spaces.override import override
+from tests.toys import TOY_REPORT
 from tests.unit.search.recorded import outcome
 from train_fn.errors import InputError
 
@@ -12,6 +16,24 @@ from train_fn.errors import InputError
 def test_a_trace_of_an_odd_number_of_steps_is_refused(text: str) -> None:
     with pytest.raises(InputError, match=r"must be a whole number of optimizer steps from 1 to 20; give"):
         trace_steps(text)
+
+
+def test_a_step_larger_than_the_data_or_the_budget_is_refused() -> None:
+    report = replace(TOY_REPORT, read=1_010, train=1_000, eval=10, dropped={}, train_tokens=50_000)
+    laptop = exp4.experiment("laptop")  # whose space holds larger steps than its base takes
+    check_batch(override(laptop, ["run.max_tokens=3000"]), report)
+    for settings, told in (
+        (
+            [f"{BATCH_PATH}=1000000"],
+            "= 1000000 is more than the 1,000 training examples; lower the batch size, or",
+        ),
+        (
+            [f"{BATCH_PATH}=500", "run.max_tokens=20000"],
+            "= 500 makes a step of about 25,000 tokens, more than run.max_tokens = 20,000; lower the batch",
+        ),
+    ):
+        with pytest.raises(InputError, match=told):
+            check_batch(override(laptop, settings), report)
 
 
 def test_a_trace_takes_a_few_steps() -> None:
