@@ -45,14 +45,14 @@ def main() -> int:
     if is_dashboard(address):
         prepare_environment(address)
         return run_remotely(address, sys.argv[1:], str(args.storage))
+    storage = local_storage(args.storage)
     if args.plan:
-        _show_plan(experiment, local_storage(args.storage), address, args.fresh)
+        _show_plan(experiment, storage, address, args.fresh)
         return 0
     with loading():
         prepare_environment(address)
         from search.session import run_session
 
-    storage = local_storage(args.storage)
     return run_session(experiment, storage, address, args.fresh, args.allow_code_change)
 
 

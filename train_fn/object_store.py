@@ -4,6 +4,7 @@ A store that is away for a while is asked again; after `RETRY_S` it is one clear
 """
 
 import errno
+import re
 import shutil
 import time
 import uuid
@@ -25,11 +26,13 @@ _ATOMIC = ("s3", "gcs", "abfs")
 """File systems where an object appears whole; elsewhere it is written under another name and moved."""
 _REFUSALS = ("ACCESS_DENIED", "NO_SUCH_BUCKET", "INVALID_ACCESS_KEY", "SIGNATURE_DOES_NOT_MATCH")
 """In an answer that is the same however often one asks."""
+_READ_ONLY = re.compile(r"(fsspec\+)?https?://", re.IGNORECASE)
+"""Addresses that can be opened and never written; asking one again and again would tell nothing else."""
 _OUR_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 
 def check_address(address: str) -> None:
-    """Refuse an address that holds a secret, or that no file system is known for. Nothing is asked.
+    """Refuse an address that holds a secret, cannot be written, or is of no known file system; ask nothing.
 
     Raises:
         InputError: It is such an address.
@@ -38,6 +41,11 @@ def check_address(address: str) -> None:
     held = held_secret(address)
     if held:
         raise InputError(f"--storage {refused(address)!r} holds {held}; {fix}")
+    if _READ_ONLY.match(address):
+        raise InputError(
+            f"--storage {address!r} cannot be written, as http only reads; give a folder, or an address such "
+            "as s3://bucket/path"
+        )
     _opened(address)
 
 

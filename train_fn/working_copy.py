@@ -80,7 +80,16 @@ def working_copy(address: str) -> Path:
 
 
 def local_storage(storage: str) -> Path:
-    """Return where a command works: the storage folder itself, or the working copy of an address."""
+    """Return where a command works: the storage folder itself, or the working copy of an address.
+
+    Raises:
+        InputError: It is empty, or an address that `working_copy` refuses.
+    """
+    if not storage.strip():  # the path of an empty text is the current folder
+        raise InputError(
+            f"--storage {storage!r} names no folder (a variable of the shell that is not set?); give one, "
+            "for example --storage runs"
+        )
     return working_copy(storage) if is_address(storage) else Path(storage)
 
 

@@ -11,7 +11,7 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 
 
-def fails(storage: Path, *arguments: str, module: str = "search.run") -> str:
+def fails(storage: Path | str, *arguments: str, module: str = "search.run") -> str:
     done = subprocess.run(
         [sys.executable, "-m", module, *arguments, "--storage", str(storage)],
         cwd=REPOSITORY, capture_output=True, text=True, timeout=120,
@@ -52,6 +52,22 @@ def test_a_trace_of_no_steps(tmp_path: Path) -> None:
     said = fails(tmp_path / "runs", "exp4", "--trace", "0", module="search.trial")
     assert "--trace '0' must be a whole number of optimizer steps from 1 to 20" in said
     assert not (tmp_path / "runs").exists()
+
+
+WRITERS = ("search.run", "search.trial", "search.data", "search.doctor")
+READERS = ("analysis.report", "analysis.behaviour", "analysis.promote")
+
+
+@pytest.mark.parametrize("module", [*WRITERS, *READERS])
+@pytest.mark.parametrize(("storage", "rule"), [("", "names no folder"), ("http://x/y", "cannot be written")])
+def test_a_storage_that_is_none(module: str, storage: str, rule: str, tmp_path: Path) -> None:
+    to = ("--to", f"file://{tmp_path}/out") if module == "analysis.promote" else ()
+    assert rule in fails(storage, "exp4", *to, module=module)
+
+
+def test_the_doctor_cannot_make_the_storage(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert "cannot be made" in fails(tmp_path / "file", "exp4", module="search.doctor")
 
 
 def test_missing_source(tmp_path: Path) -> None:

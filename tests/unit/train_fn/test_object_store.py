@@ -109,6 +109,12 @@ def test_an_address_that_nothing_opens_is_refused() -> None:
         object_store.check_address("nope://x")
 
 
+@pytest.mark.parametrize("address", ["http://x/y", "HTTPS://x/y", "fsspec+https://x/y"])
+def test_an_address_that_is_only_read_is_refused_before_it_is_asked(address: str) -> None:
+    with pytest.raises(InputError, match=r"cannot be written, as http only reads; give a folder, or"):
+        object_store.check_address(address)
+
+
 @pytest.mark.parametrize("scheme", ["memory://", "file://"])
 def test_other_file_systems_do_as_well(scheme: str, tmp_path: Path) -> None:
     address = f"{scheme}{tmp_path}/store"

@@ -68,6 +68,12 @@ def test_an_ordinary_folder_is_left_alone(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "exp4"]
 
 
+@pytest.mark.parametrize("empty", ["", " "])
+def test_an_empty_storage_is_not_the_current_folder(empty: str) -> None:
+    with pytest.raises(InputError, match=r"names no folder .*; give one, for example --storage runs"):
+        local_storage(empty)
+
+
 def test_a_folder_comes_to_another_machine_whole(
     address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
