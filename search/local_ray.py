@@ -45,7 +45,7 @@ def connected(address: str) -> Iterator[RayInstance]:
         address: Of a running cluster; empty starts Ray here, listening on loopback only, and ends it after.
 
     Raises:
-        InputError: There is no cluster at the address.
+        InputError: There is no cluster at the address, or it is none.
     """
     import ray
 
@@ -75,6 +75,13 @@ def connected(address: str) -> Iterator[RayInstance]:
     except ConnectionError as error:
         raise InputError(
             f"--address {address!r}: no Ray cluster answers ({error}); start it with `ray up`"
+        ) from None
+    except ValueError as error:
+        if not address:
+            raise
+        why = str(error).partition(". ")[0]  # Ray adds what to do about an http address in other programs
+        raise InputError(
+            f"--address {address!r} is none of a Ray cluster ({why}); write host:port, such as 10.0.0.7:6379"
         ) from None
     if callable(on_sigterm):  # Ray has set its own, which exits at once and sums up nothing
         signal.signal(signal.SIGTERM, on_sigterm)
