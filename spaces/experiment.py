@@ -72,7 +72,8 @@ class ConfirmConfig:
 
     def __post_init__(self) -> None:
         check(self.top >= 0, "confirm.top", self.top, "must be 0 (off) or more", "set it to 2")
-        check(self.seeds >= 1, "confirm.seeds", self.seeds, "must be at least 1", "set it to 2")
+        fix = "set it to 2, or confirm.top=0 to confirm nothing"
+        check(self.seeds >= 1, "confirm.seeds", self.seeds, "must be at least 1", fix)
 
 
 @dataclass(frozen=True)

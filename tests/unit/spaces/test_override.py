@@ -71,6 +71,7 @@ def test_fields_that_belong_together_are_checked_together(laptop: Experiment) ->
         ("data.clean.near_duplicate_jaccard=0.1", r"must be in \[0.3, 1\]"),
         ("data.sources=a\udcff.jsonl", "has a name that is no UTF-8; rename the file"),
         ("optim=1", "there is no such field"),
+        ("confirm.seeds=0", "must be at least 1; set it to 2, or confirm.top=0 to confirm nothing"),
         ("halving.eta=1", "must be at least 2"),
         ("run.seed=-1", "must be at least 0 and below 4294967296"),
         ("sampler.seed=5000000000", "must be at least 0 and below 4294967296"),
