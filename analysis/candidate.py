@@ -37,9 +37,17 @@ def choose_candidate(search: SearchRecord, wanted: int | None) -> TrialRecord:
     named = next((trial for trial in search.own if trial.number == wanted), None)
     if named is None or named.status != "finished":
         done = ", ".join(str(trial.number) for trial in search.own if trial.status == "finished")
-        what = f"is {named.status}" if named is not None else "is no trial of its own"
+        what = f"is {named.status}" if named is not None else _no_candidate(search, wanted)
         raise InputError(f"--trial {wanted} {what}; finished are {done or 'none'}")
     return named
+
+
+def _no_candidate(search: SearchRecord, wanted: int) -> str:
+    """Say why a number that is none of a trial that was tried names nothing to promote."""
+    run = next((trial for trial in search.trials if trial.number == wanted), None)
+    if run is None:
+        return "is not there"
+    return f"is trial {run.confirms} once more, with another seed"
 
 
 def settings_of(search: SearchRecord, changes: Sequence[str]) -> tuple[PromotionConfig, BehaviourConfig]:
@@ -62,5 +70,7 @@ def settings_of(search: SearchRecord, changes: Sequence[str]) -> tuple[Promotion
         if not equals:
             raise InputError(f"--set {change!r} has no '='; write --set {change.strip()}=VALUE")
         kind = field_type(made[group], name)
-        made[group] = dataclasses.replace(made[group], **{name: parse(text.strip(), kind, path.strip())})
+        made[group] = dataclasses.replace(
+            made[group], **{name: parse(text.strip(), kind, path.strip(), getattr(made[group], name))}
+        )
     return made["promotion"], made["behaviour"]

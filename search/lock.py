@@ -150,13 +150,13 @@ def _previous(path: Path, file: int, host: str) -> Owner | None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise InputError(refusal(path, read_owner(_content(file)))) from None
+        raise InputError(refusal(path.with_suffix(""), read_owner(_content(file)))) from None
     found = read_owner(_content(file))
     if found is not None and found.host != host:
         silent_s = _now_there(path) - os.fstat(file).st_mtime
         if silent_s < DEAD_AFTER_S:
             waits = f"; if it is dead, wait until it has been silent for {DEAD_AFTER_S:.0f} s"
-            raise InputError(refusal(path, found) + waits)
+            raise InputError(refusal(path.with_suffix(""), found) + waits)
     return found
 
 
@@ -173,13 +173,13 @@ def _now_there(path: Path) -> float:
         raise _unwritable(path, error) from error
 
 
-def refusal(path: object, owner: Owner | None) -> str:
-    """Say in one line who runs the search of a lock, and what to do about it."""
+def refusal(search: object, owner: Owner | None) -> str:
+    """Say in one line who runs a search, named by where it lies, and what to do about it."""
     if owner is None:
-        return f"{path} is held by a command that is just starting; wait for it, or use another --storage"
+        return f"{search} is held by a command that is just starting; wait for it, or use another --storage"
     age = seconds_text(max(0.0, time.time() - owner.since))
     return (
-        f"the search of {path} is being run by process {owner.pid} on {owner.host} (user {owner.user}, since "
+        f"the search {search} is being run by process {owner.pid} on {owner.host} (user {owner.user}, since "
         f"{age}); wait for it, stop it with Ctrl-C, or use another --storage"
     )
 

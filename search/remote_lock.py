@@ -73,7 +73,7 @@ class RemoteLock:
         text = "" if content is None else content.decode(errors="replace")
         if content is not None and self._token not in text:
             self._held = False
-            raise InputError(refusal(self._place, read_owner(text)))
+            raise InputError(refusal(_search_of(self._place), read_owner(text)))
 
     def _beat(self) -> None:
         while not self._over.wait(BEAT_S):
@@ -127,8 +127,12 @@ def _previous(place: Place, dead: Owner | None) -> Owner | None:
         if now is None:
             return None
         if now != content:
-            raise InputError(refusal(place, read_owner(now.decode(errors="replace"))))
+            raise InputError(refusal(_search_of(place), read_owner(now.decode(errors="replace"))))
     return owner
+
+
+def _search_of(lock: Place) -> Place:
+    return Place(lock.address, lock.name.removesuffix(".lock"))
 
 
 def _name(owner: Owner) -> tuple[int, str, float]:

@@ -25,10 +25,16 @@ _SHOWN_CHARS = 80
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
-def parse(text: str, kind: Any, path: str) -> Any:
+def parse(text: str, kind: Any, path: str, now: object = 1) -> Any:
     """Turn the text of a command line into a value of a field's type.
 
     Tuples are written with commas; an empty text is the empty tuple.
+
+    Args:
+        text: What the user wrote.
+        kind: Type of the field.
+        path: Of the field.
+        now: What the field holds, which serves as an example of what it may.
 
     Raises:
         InputError: The text is no value of that type.
@@ -42,9 +48,10 @@ def parse(text: str, kind: Any, path: str) -> Any:
         raise InputError(f"{path} = {_shown(text)} is not one of {', '.join(known)}{_guess(text, known)}")
     if origin in (Union, types.UnionType) and type(None) in args:
         (inner,) = (a for a in args if a is not type(None))
-        return None if text in ("", "none") else parse(text, inner, path)
+        return None if text in ("", "none") else parse(text, inner, path, now)
     if origin is tuple:
-        return tuple(parse(part, args[0], path) for part in text.split(",") if part)
+        example = now[0] if isinstance(now, tuple) and now else 1
+        return tuple(parse(part, args[0], path, example) for part in text.split(",") if part)
     if kind is bool:
         if text.lower() not in _BOOLEANS:
             raise InputError(f"{path} = {_shown(text)} is not a boolean; write true or false")
@@ -54,7 +61,9 @@ def parse(text: str, kind: Any, path: str) -> Any:
         return readers[kind](text)
     except ValueError:
         names = {int: "a whole number", float: "a number"}
-        raise InputError(f"{path} = {_shown(text)} is not {names[kind]}; write one, for example 64") from None
+        raise InputError(
+            f"{path} = {_shown(text)} is not {names[kind]}; write one, for example {now}"
+        ) from None
 
 
 def _finite(text: str) -> float:
@@ -104,7 +113,9 @@ def override(experiment: Experiment, settings: Sequence[str]) -> Experiment:
             raise InputError(f"--set {_shown(setting)} has no '='; write --set optim.lr=1e-5")
         target: object = experiment if path.split(".")[0] in _OWN else experiment.base
         changes = own if target is experiment else base
-        changes[path] = parse(text.strip(), _type_of(experiment, target, path), path)
+        changes[path] = parse(
+            text.strip(), _type_of(experiment, target, path), path, dict(leaves(target))[path]
+        )
     space = {path: d for path, d in experiment.space.items() if path not in base}
     points = tuple({p: v for p, v in point.items() if p not in base} for point in experiment.known_good)
     changed = replace(experiment, base=replace_all(experiment.base, base), space=space, known_good=points)

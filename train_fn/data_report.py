@@ -140,7 +140,7 @@ def report_lines(report: DataReport, examples_per_reason: int = 3) -> list[str]:
         examples_per_reason: At most `MAX_SHOWN`; the file has them all.
     """
     width = max(len(reason) for reason in [*report.dropped, "kept for training"]) + 2
-    replies = f"replies from {report.conversations:,} conversations"
+    replies = f"replies from {_conversations(report.conversations)}"
     if report.replyless:
         replies = f"{report.read - report.replyless:,} {replies}, {report.replyless:,} lines without one"
     lines = [f"sources: {', '.join(report.sources)}", f"{'read':<{width}}{report.read:>10,}  {replies}"]
@@ -152,7 +152,7 @@ def report_lines(report: DataReport, examples_per_reason: int = 3) -> list[str]:
             lines.append(f"    {_limit_text(report)}")
     lines.append(f"{'kept for training':<{width}}{report.train:>10,}  {report.train_tokens:,} tokens")
     held = f"{report.eval_tokens:,} tokens, {report.eval_answer_tokens:,} of them in answers"
-    of = f", from {report.eval_conversations:,} conversations" if report.eval_conversations else ""
+    of = f", from {_conversations(report.eval_conversations)}" if report.eval_conversations else ""
     lines.append(f"{'held out':<{width}}{report.eval:>10,}  {held}{of}")
     if report.shortened:
         lines.append(
@@ -166,3 +166,7 @@ def _limit_text(report: DataReport) -> str:
         f"{int(limit):,} would keep {count:,} more" for limit, count in report.would_keep.items()
     )
     return f"by data.max_example_tokens = {report.max_example_tokens:,}" + (f"; {more}" if more else "")
+
+
+def _conversations(number: int) -> str:
+    return f"{number:,} conversation{'' if number == 1 else 's'}"

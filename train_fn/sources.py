@@ -140,7 +140,10 @@ def _explained(address: str) -> Iterator[None]:
     except InputError:
         raise
     except _UNREADABLE as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        told = str(error).strip()
+        if told == address and error.__cause__ is not None:  # fsspec names the file and keeps why to itself
+            told = str(error.__cause__).strip()
+        first = (told or type(error).__name__).splitlines()[0]
         fix = "name a file, an address that fsspec opens, hub:owner/name or bundled:chitchat"
         if isinstance(error, EOFError):
             first, fix = "it is truncated", "copy or download it again"

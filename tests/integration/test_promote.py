@@ -272,7 +272,7 @@ def test_an_export_is_the_same_folder_without_a_hub(
         (("--to", "/somewhere"), "write --to file:///path"),
         (("--to", "file:///somewhere", "--push"), "leave out --repo"),
         ((*TO_DEV, "--tag", "v1 final"), "is no name of a tag"),
-        ((*TO_DEV, "--trial", "77"), "--trial 77 is no trial of its own"),
+        ((*TO_DEV, "--trial", "77"), "--trial 77 is not there; finished are"),
         ((*TO_DEV, "--rollback"), "holds no promotion; there is nothing to roll back"),
     ],
 )

@@ -31,8 +31,16 @@ def test_a_trial_that_did_not_finish_cannot_be_named(search: SearchRecord) -> No
     halved = next(t for t in search.trials if t.status == "halved")
     with pytest.raises(InputError, match=rf"--trial {halved.number} is halved; finished are \d"):
         choose_candidate(search, halved.number)
-    with pytest.raises(InputError, match="--trial 999 is no trial of its own"):
+    with pytest.raises(InputError, match=r"--trial 999 is not there; finished are \d"):
         choose_candidate(search, 999)
+
+
+def test_a_run_that_confirms_a_trial_cannot_be_named(seeded: SearchRecord) -> None:
+    run = seeded.repeats[0]
+    with pytest.raises(
+        InputError, match=rf"--trial {run.number} is trial {run.confirms} once more, with another"
+    ):
+        choose_candidate(seeded, run.number)
 
 
 def test_bounds_are_the_experiments_with_the_changes_of_the_command(search: SearchRecord) -> None:
@@ -49,7 +57,7 @@ def test_bounds_are_the_experiments_with_the_changes_of_the_command(search: Sear
         ("promotion.min_endet=1", "did you mean 'promotion.min_ended'"),
         ("optim.lr=1", "changes nothing of a promotion"),
         ("promotion.min_ended", "'promotion.min_ended' has no '='; write --set promotion.min_ended=VALUE"),
-        ("promotion.min_ended=x", "is not a number"),
+        ("promotion.min_ended=x", rf"is not a number; write one, for example {PromotionConfig().min_ended}$"),
         ("promotion.dtype=fp61", "did you mean 'fp16'"),
         ("promotion.nll_tolerance=0", "must be above 0"),
     ],

@@ -22,7 +22,9 @@ def test_a_held_lock_names_its_owner_and_a_released_one_nobody(tmp_path: Path) -
     path = tmp_path / "exp4.lock"
     with locked(path) as lock:
         assert lock.previous is None
-        told = rf"process {os.getpid()} on .* \(user .*, since .*s\)"
+        told = (
+            rf"the search {tmp_path}/exp4 is being run by process {os.getpid()} on .* \(user .*, since .*s\)"
+        )
         with pytest.raises(InputError, match=told), locked(path):
             pass
         lock.note_ray(CLUSTER_JOB)

@@ -79,7 +79,9 @@ def test_a_command_that_shows_signs_of_life_keeps_others_out(folder: Place, loca
     heart.start()
     try:
         with (
-            pytest.raises(InputError, match=r"search of s3://.* is being run by process 1 on another-host"),
+            pytest.raises(
+                InputError, match=r"search s3://.*/exp4(\?\S*)? is being run by process 1 on another-host"
+            ),
             remotely_locked(folder, local, nobody),
         ):
             pass

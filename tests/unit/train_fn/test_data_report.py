@@ -62,6 +62,12 @@ def test_the_lines_hold_every_figure():
     assert not any("\n" in line for line in report_lines(report()))
 
 
+def test_one_conversation_is_not_many():
+    text = "\n".join(report_lines(report(conversations=1, eval_conversations=1)))
+    assert text.count("from 1 conversation") == 2
+    assert "conversations" not in text
+
+
 def test_half_a_surrogate_in_the_data_does_not_stop_the_report(tmp_path):
     drops = Drops()
     drops.add("language", "a:1", "\ud83d")

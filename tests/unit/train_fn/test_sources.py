@@ -248,3 +248,8 @@ def test_credentials_of_an_address_come_from_the_environment(monkeypatch):
         (row,) = read(address)
         server.shutdown()
     assert row.turns[1].text == "hello"
+
+
+def test_a_server_that_nobody_reaches_is_said_to_be_none():
+    with pytest.raises(InputError, match=r"cannot be read \(Cannot connect to host 127\.0\.0\.1:1 "):
+        read("http://127.0.0.1:1/x.jsonl")
