@@ -29,6 +29,7 @@ from analysis.rank import Answer
 from analysis.records import SearchRecord
 from analysis.table import table_order
 from analysis.timing import Timing, timing
+from analysis.weights import weights_place
 from spaces.words import count_text, lead_side, params_text, seconds_text, short, tokens_text, value_text
 from train_fn.data_report import summary_line
 from train_fn.times import PARTS, added
@@ -189,6 +190,7 @@ def _values(content: Content) -> dict[str, Any]:
         "sections": _sections(content),
         "series": [(line.trial.id, canvas.SERIES[i % len(canvas.SERIES)]) for i, line in enumerate(lines)],
         "best_config": flatten(best.config) if best is not None else [],
+        "best_weights": weights_place(search, best) if best is not None else None,
         "kinds": kinds,
         "groups": [group for group in canvas.COLOURS if group in groups],
         "eval_groups": [group for group in canvas.COLOURS if group in eval_groups],

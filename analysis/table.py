@@ -15,6 +15,7 @@ from analysis.figures import Rung
 from analysis.gate import Check
 from analysis.rank import Answer, confirmed, standing
 from analysis.records import SearchRecord, TrialRecord
+from analysis.weights import weights_place
 from spaces.words import count_text, list_text, params_text, seconds_text, short, tokens_text, value_text
 from train_fn.times import PARTS
 
@@ -58,7 +59,7 @@ def print_report(
     console.print(f"  cost:  {told.cost}")
     console.print(f"  saved: {told.saved}")
     if found.best is not None:
-        console.print(f"  weights: {found.best.checkpoint or 'none kept'}", soft_wrap=True)
+        console.print(f"  weights: {weights_place(search, found.best) or 'none kept'}", soft_wrap=True)
         console.print(f"  behaviour: {behaviour_line(search, found.best, listened)}")
     for caution in told.cautions:
         console.print(Text(f"  note: {caution}", style="yellow"))

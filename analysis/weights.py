@@ -32,7 +32,7 @@ def trial_weights(search: SearchRecord, trial: TrialRecord) -> Path:
             f"{trial.id} ({trial.status}) kept no weights; only finished trials do, and the report lists them"
         )
     said = Path(trial.checkpoint)
-    usual = search.folder / "trials" / f"{trial.number:04d}" / "weights"
+    usual = _usual(search, trial)
     if is_address(trial.checkpoint):
         fetch_folder(usual)
     for folder in (usual, search.folder / said, said):
@@ -41,6 +41,23 @@ def trial_weights(search: SearchRecord, trial: TrialRecord) -> Path:
     raise InputError(
         f"the weights of {trial.id} are gone: neither {usual} nor {said} holds a model; copy the folder back"
     )
+
+
+def weights_place(search: SearchRecord, trial: TrialRecord) -> str | None:
+    """Return where the weights of a trial lie, to be shown; nothing is read or fetched.
+
+    Returns:
+        Their place in the search's own folder, which may have moved since the ledger was written, or what
+        that says where the place is empty; None when none were kept.
+    """
+    if trial.checkpoint is None:
+        return None
+    here = _usual(search, trial).resolve()
+    return str(here) if here.is_dir() else trial.checkpoint
+
+
+def _usual(search: SearchRecord, trial: TrialRecord) -> Path:
+    return search.folder / "trials" / f"{trial.number:04d}" / "weights"
 
 
 def weights_key(source: str, gguf_file: str = "") -> str:

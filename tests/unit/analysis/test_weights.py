@@ -1,12 +1,15 @@
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from analysis.rank import ranked
+from analysis import page
+from analysis.rank import answer, ranked
 from analysis.runs import read_search
-from analysis.weights import trial_weights
+from analysis.weights import trial_weights, weights_place
 from search.events import WeightsRemoved
+from tests.unit.analysis.test_table import printed
 from tests.unit.analysis.written import START, append
 from train_fn.errors import InputError
 
@@ -28,3 +31,22 @@ def test_a_trial_that_did_not_finish_kept_none(storage: Path) -> None:
     halved = next(trial for trial in search.trials if trial.status == "halved")
     with pytest.raises(InputError, match=rf"{halved.id} \(halved\) kept no weights; only finished trials do"):
         trial_weights(search, halved)
+
+
+def test_a_search_that_was_moved_names_its_own_weights_not_those_of_who_lies_there_now(
+    storage: Path, tmp_path: Path
+) -> None:
+    new, aside = (
+        Path(shutil.copytree(storage / "exp9", tmp_path / name / "exp9")) for name in ("", "exp9.1")
+    )
+    found = answer(search := read_search(aside.parent, "exp9"))
+    assert found.best is not None
+    theirs, mine = (folder / "trials" / f"{found.best.number:04d}" / "weights" for folder in (new, aside))
+    best = replace(found.best, checkpoint=str(theirs))
+    trials = tuple(best if trial.number == best.number else trial for trial in search.trials)
+    search, found = replace(search, trials=trials), replace(found, best=best)
+    assert weights_place(search, best) == str(theirs)
+    mine.mkdir(parents=True)
+    assert weights_place(search, best) == str(mine)
+    assert f"  weights: {mine}\n" in printed(search)
+    assert f"Weights: <code>{mine}</code>" in page.render(page.compute(search, found, None, 0.0), 0.0)
