@@ -54,6 +54,14 @@ class Attempt(Interval):
 
     gpus: float = 0.0
     """Of the slot: another command may give its slots others."""
+    ahead_s: float = 0.0
+    """How long before `start` the slot was at it already: a ledger says when Tune knew that it runs, which on
+    a slot that starts up is seconds later."""
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return self.ahead_s + self.end - self.start
 
 
 @dataclass(frozen=True)

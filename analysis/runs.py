@@ -158,7 +158,7 @@ class _Trial:
     def result(self, search: str, last_time: float) -> TrialRecord:
         last, windows = self.last, self.windows
         self.stop(last_time)
-        attempts = tuple(map(Attempt, self.starts, self.ends, self.gpus))
+        attempts = self._attempts()
         ended = self.outcome if self.status != "running" else None
         nll, stderr = (None, None) if ended is None else (ended.eval_nll, ended.eval_nll_stderr)
         if nll is None and self.evals:  # what was measured before stays known
@@ -185,6 +185,14 @@ class _Trial:
             finishes=self.first.finishes,
             times=_times(last, attempts if ended is not None else attempts[:-1]),
         )
+
+    def _attempts(self) -> tuple[Attempt, ...]:
+        """Return the attempts, together as long as the trial's own account: it counts from the free slot."""
+        known = sum(self.ends) - sum(self.starts)
+        told = self.last.times.total_s if self.last is not None and self.last.times is not None else 0.0
+        ahead_s = max(0.0, told - known) / len(self.starts)
+        rows = zip(self.starts, self.ends, self.gpus, strict=True)
+        return tuple(Attempt(start, end, gpus, ahead_s) for start, end, gpus in rows)
 
 
 def _times(last: Report | Outcome | None, attempts: Sequence[Attempt]) -> Times | None:

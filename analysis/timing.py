@@ -16,8 +16,9 @@ class Spent:
     """Seconds by what they were spent on."""
 
     start: float = 0.0
-    """From a slot taking a trial up to its first optimizer step."""
+    """Until the workers take a trial up, and until its weights and engine are there."""
     train: float = 0.0
+    """Its data and its optimizer steps."""
     evaluate: float = 0.0
     other: float = 0.0
     """Checkpoints, kept weights, waiting, and what a restart had to repeat."""
@@ -63,9 +64,11 @@ def timing(search: SearchRecord) -> Timing:
     )
     blocks, free = [], list[float]()
     for attempt, part, trial in attempts:
-        begin, end = _clock(search.commands, attempt.start), _clock(search.commands, attempt.end)
-        fitting = [lane for lane, since in enumerate(free) if since <= begin]
+        told, end = _clock(search.commands, attempt.start), _clock(search.commands, attempt.end)
+        fitting = [lane for lane, since in enumerate(free) if since <= told]
         lane = min(fitting, key=lambda one: free[one]) if fitting else len(free)
+        # A slot goes on before the end of its last trial is written down, which takes a moment.
+        begin = max(_clock(search.commands, attempt.start - attempt.ahead_s), *free[lane : lane + 1], 0.0)
         free[lane : lane + 1] = [end]
         blocks.append(Block(trial, lane, begin, end, part))
     lanes = []
@@ -78,25 +81,35 @@ def timing(search: SearchRecord) -> Timing:
 def by_attempt(trial: TrialRecord) -> list[Spent]:
     """Say what each attempt at a trial spent its time on.
 
-    Training and evaluating are known for the trial as a whole and start-up for its last attempt; they are
-    shared out in proportion to the time that is left in each attempt, which never gets more than it took.
+    That is known for the trial as a whole, and shared out in proportion to how long each attempt took. No
+    attempt gets more than that: what is known of one that still runs may not fit yet, and shrinks as one.
     """
-    durations = [attempt.seconds for attempt in trial.attempts]
-    starts = [0.0] * len(durations)
-    starts[-1] = min(trial.start_overhead_s, durations[-1])
-    left = [duration - start for duration, start in zip(durations, starts, strict=True)]
-    evaluate = sum(one.evaluation.seconds for one in trial.evals)
-    known = trial.train_s + evaluate
-    scale = min(1.0, sum(left) / known) / sum(left) if known > 0 and sum(left) > 0 else 0.0
+    known, took = _known(trial), sum(attempt.seconds for attempt in trial.attempts)
+    longest = max(known.total, took)
+    shares = [attempt.seconds / longest if longest > 0 else 0.0 for attempt in trial.attempts]
     return [
         Spent(
-            start=start,
-            train=rest * scale * trial.train_s,
-            evaluate=rest * scale * evaluate,
-            other=max(0.0, rest * (1 - scale * known)),
+            start=share * known.start,
+            train=share * known.train,
+            evaluate=share * known.evaluate,
+            other=share * (longest - known.start - known.train - known.evaluate),
         )
-        for start, rest in zip(starts, left, strict=True)
+        for share in shares
     ]
+
+
+def _known(trial: TrialRecord) -> Spent:
+    """Return what a trial says of itself, all attempts together."""
+    times = trial.times
+    if times is None:  # an old ledger, which knows the start-up of the last attempt
+        evaluate = sum(one.evaluation.seconds for one in trial.evals)
+        return Spent(trial.start_overhead_s, trial.train_s, evaluate)
+    return Spent(
+        start=times.start_s + times.weights_s,
+        train=times.data_s + times.forward_s + times.backward_s + times.step_s,
+        evaluate=times.evaluate_s,
+        other=times.checkpoint_s + times.tracking_s + times.other_s,
+    )
 
 
 def _clock(commands: Sequence[Interval], time: float) -> float:
