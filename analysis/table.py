@@ -1,5 +1,7 @@
 """The report in the terminal: the answer first, then the trials."""
 
+import shutil
+import textwrap
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -16,20 +18,29 @@ from analysis.gate import Check
 from analysis.rank import Answer, confirmed, standing
 from analysis.records import SearchRecord, TrialRecord
 from analysis.weights import weights_place
-from spaces.words import count_text, list_text, params_text, seconds_text, short, tokens_text, value_text
+from spaces.words import (
+    count_text,
+    list_text,
+    params_text,
+    seconds_text,
+    short,
+    times_text,
+    tokens_text,
+    value_text,
+)
 from train_fn.times import PARTS
 
 MAX_ROWS = 20
 PIPED_WIDTH = 140
+WIDTH, WIDTH_OF_VALUE = 94, 11
+"""Of a table of trials with its reasons: without sampled values, and of each of these."""
 _STYLES = {"finished": "green", "diverged": "red", "overflowing": "red", "failed": "red", "running": "cyan"}
 
 
 def make_console() -> Console:
-    """Return a console that takes text as it is; wide where its output goes into a file."""
-    console = Console(highlight=False, markup=False, emoji=False)
-    return console if console.is_terminal else Console(
-        highlight=False, markup=False, emoji=False, width=PIPED_WIDTH
-    )  # fmt: skip
+    """Return a console that takes text as it is; wide where nobody says how wide (`COLUMNS`, a terminal)."""
+    width = shutil.get_terminal_size((PIPED_WIDTH, 0)).columns
+    return Console(highlight=False, markup=False, emoji=False, width=width)
 
 
 def print_report(
@@ -52,25 +63,19 @@ def print_report(
     console.print()
     console.print(Text(told.headline, style="bold"))
     if found.best is not None:
-        console.print(f"  {params_text(found.best.params)}")
-        console.print(f"  lead:  {told.verdict}")
-        console.print(f"  seeds: {told.seeds}")
-    console.print(f"  base:  {told.over_base}")
-    console.print(f"  cost:  {told.cost}")
-    console.print(f"  saved: {told.saved}")
+        _print(console, "  ", params_text(found.best.params))
+        _print(console, "  lead:  ", told.verdict)
+        _print(console, "  seeds: ", told.seeds)
+    _print(console, "  base:  ", told.over_base)
+    _print(console, "  cost:  ", told.cost)
+    _print(console, "  saved: ", told.saved)
     if found.best is not None:
         console.print(f"  weights: {weights_place(search, found.best) or 'none kept'}", soft_wrap=True)
-        console.print(f"  behaviour: {behaviour_line(search, found.best, listened)}")
+        _print(console, "  behaviour: ", behaviour_line(search, found.best, listened))
     for caution in told.cautions:
-        console.print(Text(f"  note: {caution}", style="yellow"))
+        _print(console, "  note: ", caution, "yellow")
     console.print()
-    console.print(trial_table(search, found))
-    left = len(search.trials) - MAX_ROWS
-    if left > 0:
-        console.print(f"and {count_text(left, 'more trial')}; the page has them all")
-    if any(trial.times is not None for trial in search.trials):
-        console.print(Text("Where the time of these trials went:", style="dim"))
-        console.print(times_table(search))
+    _print_trials(console, search, found)
     for rung in rungs:
         bracket = f", bracket {rung.bracket}" if rung.bracket else ""
         noise = f" ({rung.by_noise} within the band)" if rung.by_noise else ""
@@ -82,32 +87,67 @@ def print_report(
         console.print()
         console.print(comparison_table(comparison.rows, "search"))
         for warning in comparison.warnings:
-            console.print(Text(f"  note: {warning}", style="yellow"))
+            _print(console, "  note: ", warning, "yellow")
 
 
-def trial_table(search: SearchRecord, found: Answer) -> Table:
-    """Lay out the first `MAX_ROWS` trials, best first."""
+def _print(console: Console, label: str, text: str, style: str = "") -> None:
+    """Print a text beside its label."""
+    lines = textwrap.fill(
+        text, console.width, initial_indent=label, subsequent_indent=" " * len(label),
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+    console.print(Text(lines, style=style), soft_wrap=True)
+
+
+def _print_trials(console: Console, search: SearchRecord, found: Answer) -> None:
+    """Print the first `MAX_ROWS` trials; what does not fit beside them in words below."""
+    shown = table_order(search.trials)[:MAX_ROWS]
+    is_wide = console.width >= WIDTH + WIDTH_OF_VALUE * len(search.experiment["space"])
+    console.print(trial_table(search, found, is_wide))
+    left = len(search.trials) - MAX_ROWS
+    if left > 0:
+        console.print(f"and {count_text(left, 'more trial')}; the page has them all")
+    if not is_wide:
+        console.print(Text("Why these trials ended:", style="dim"))
+        for trial in shown:
+            _print(console, f"{trial.id}  ", _why(trial) or trial.status)
+    timed = [(trial, trial.times) for trial in shown if trial.times is not None]
+    if timed:
+        console.print(Text("Where the time of these trials went:", style="dim"))
+    if timed and is_wide:
+        console.print(times_table(search))
+        return
+    for trial, times in timed:
+        _print(console, f"{trial.id}  ", times_text(times))
+
+
+def trial_table(search: SearchRecord, found: Answer, is_wide: bool) -> Table:
+    """Lay out the first `MAX_ROWS` trials, best first; where it is not wide without errors and reasons."""
     paths = sorted(search.experiment["space"])
-    table = Table(box=None, pad_edge=False, header_style="dim", expand=True)
+    table = Table(box=None, pad_edge=False, header_style="dim", expand=is_wide)
     table.add_column("trial", no_wrap=True)
     table.add_column("status", no_wrap=True)
     for path in paths:
         table.add_column(short(path).replace("_", " "), justify="right")
-    for name in ("eval NLL", "tokens", "overflows"):
+    for name in ("eval NLL", "tokens", *(["overflows"] if is_wide else [])):
         table.add_column(name, justify="right", no_wrap=name == "eval NLL")
-    table.add_column("why it ended", ratio=1, min_width=24)
+    if is_wide:
+        table.add_column("why it ended", ratio=1, min_width=24)
     for trial in table_order(search.trials)[:MAX_ROWS]:
         bold = "bold " if found.best is not None and trial.number == found.best.number else ""
         table.add_row(
             Text(trial.id, style=f"{bold}default" if trial.confirms is None else "dim"),
             Text(trial.status, style=_STYLES.get(trial.status, "default")),
             *(value_text(trial.params[path]) for path in paths),
-            nll_text(trial),
+            nll_text(trial) if is_wide else nll_text(trial).partition(" ")[0],
             tokens_text(trial.tokens_seen),
-            str(trial.overflow_steps),
-            Text(f"{again}: {trial.reason}" if (again := again_text(trial)) else trial.reason),
+            *((str(trial.overflow_steps), Text(_why(trial))) if is_wide else ()),
         )
     return table
+
+
+def _why(trial: TrialRecord) -> str:
+    return f"{again}: {trial.reason}" if (again := again_text(trial)) else trial.reason
 
 
 def times_table(search: SearchRecord) -> Table:

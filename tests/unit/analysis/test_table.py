@@ -2,6 +2,7 @@ import io
 import re
 from dataclasses import replace
 
+import pytest
 from rich.console import Console
 
 from analysis.answer import tell
@@ -9,7 +10,7 @@ from analysis.compare import compare
 from analysis.figures import ladder
 from analysis.rank import answer
 from analysis.records import SearchRecord
-from analysis.table import MAX_ROWS, print_report, table_order
+from analysis.table import MAX_ROWS, PIPED_WIDTH, make_console, print_report, table_order
 from spaces.words import seconds_text
 from tests.unit.analysis.conftest import ahead_midway
 from train_fn.times import PARTS
@@ -78,8 +79,32 @@ def test_a_search_from_before_times_were_measured_shows_none(search: SearchRecor
     assert "Where the time" not in printed(old)
 
 
-def test_it_fits_a_narrow_terminal(search: SearchRecord) -> None:
-    assert max(map(len, printed(search, width=80).splitlines())) <= 80
+def test_on_a_narrow_terminal_reasons_and_times_stand_below_the_trials_in_words(seeded: SearchRecord) -> None:
+    text = printed(seeded, width=80)
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 80
+    trials, rest = text.split("Why these trials ended:\n")
+    ended, timed = rest.split("Where the time of these trials went:\n")
+    for trial in table_order(seeded.trials)[:MAX_ROWS]:
+        assert len(re.findall(rf"^{trial.id}  +{trial.status} .*k$", trials, re.M)) == 1
+        assert f"{trial.id}  " in ended
+        assert f"{trial.id}  {seconds_text(trial.times.total_s if trial.times else 0)} (start " in timed
+    halved = next(trial for trial in table_order(seeded.trials) if trial.status == "halved")
+    assert halved.reason in " ".join(ended.split())
+
+
+def test_wrapped_lines_keep_their_indent(seeded: SearchRecord) -> None:
+    lines = printed(seeded, width=80).split("\n\n")[1].splitlines()
+    wrapped = [line for line in lines[1:] if not re.match(r"  (\w+: |effective|lr)", line)]
+    assert wrapped
+    assert all(re.match(r" {8,13}\S", line) for line in wrapped), wrapped
+
+
+def test_piped_it_is_as_wide_as_columns_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert make_console().width == PIPED_WIDTH
+    monkeypatch.setenv("COLUMNS", "77")
+    assert make_console().width == 77
 
 
 def test_all_trials_are_in_order_the_doomed_ones_last(search: SearchRecord) -> None:
