@@ -10,7 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis.records import Scored, SearchRecord, TrialRecord
-from train_fn.confirmation import Candidate, Confirmation, SeedRun, confirmation
+from train_fn.confirmation import (
+    T_975,
+    Z_975,
+    Candidate,
+    Confirmation,
+    SeedRun,
+    confirmation,
+    pooled_spread,
+)
 from train_fn.lead import Lead, paired_lead
 
 SAME_STAGE = 1.5
@@ -170,14 +178,27 @@ def _as_far(a: TrialRecord, b: TrialRecord) -> bool:
 
 
 def _clear(best: TrialRecord, other: TrialRecord, found: Confirmation | None) -> bool:
-    """Tell whether a trial is behind for certain: by all its seeds where they were tried, else by its own."""
+    """Tell whether a trial is behind for certain: by all its seeds where they were tried, else by its run."""
     if found is not None and best.number in found.tied:
         if found.of(other.number) is not None:
             return other.number not in found.tied
         if any(one.trial == other.number for one in found.unstable):
             return True
     lead = trial_lead(best, other)
-    return lead is None or lead.clear
+    return lead is None or (lead.clear and lead.nll > _noise(lead, found))
+
+
+def _noise(lead: Lead, found: Confirmation | None) -> float:
+    """Return half the width of the 95% interval of a lead between single runs, over seeds and over examples.
+
+    Where other seeds were tried, their pooled spread is that of any trial (`train_fn.confirmation`); where
+    not, seeds count for nothing.
+    """
+    if found is None or not found.confirmed:
+        return 0.0
+    spread = pooled_spread([one.nlls for one in found.confirmed])
+    t = T_975[min(spread.degrees, len(T_975)) - 1]
+    return math.hypot(t * spread.sd * math.sqrt(2), Z_975 * lead.stderr)
 
 
 def cost(search: SearchRecord) -> Cost:

@@ -7,6 +7,7 @@ from analysis.rank import answer, confirmed, ranked, saved, standing, trial_lead
 from analysis.records import Scored, SearchRecord
 from tests.unit.analysis.conftest import with_trials
 from tests.unit.analysis.written import BASE_NLL, MAX_TOKENS, evaluation
+from train_fn.confirmation import pooled_spread
 from train_fn.lead import paired_lead
 
 
@@ -163,3 +164,27 @@ def test_a_trial_that_diverged_with_another_seed_comes_after_the_confirmed_one(s
     order = standing(trials, found.confirmation)
     assert [trial.number for trial in order[:3]] == [second, first, third]
     assert first not in [trial.number for trial in found.level]
+
+
+def test_the_noise_of_seeds_counts_for_trials_that_no_other_seed_was_tried_of(seeded: SearchRecord) -> None:
+    found = answer(seeded)
+    assert found.best is not None
+    assert found.best.eval_nll is not None
+    assert found.confirmation is not None
+    seeds = pooled_spread([one.nlls for one in found.confirmation.confirmed]).sd
+
+    def judged(search: SearchRecord, behind: float) -> bool:
+        """Whether a trial that is behind by so much for every example cannot be told from the best."""
+        assert found.best is not None
+        scored = found.best.evals[-1]
+        nll = scored.evaluation.nll + behind
+        examples = tuple(value + behind for value in scored.evaluation.example_nll)
+        end = replace(scored, evaluation=replace(scored.evaluation, nll=nll, example_nll=examples))
+        other = replace(found.best, number=200, evals=(*found.best.evals[:-1], end), eval_nll=nll)
+        return 200 in [
+            trial.number for trial in answer(replace(search, trials=(*search.trials, other))).level
+        ]
+
+    assert judged(seeded, 2 * seeds)
+    assert not judged(seeded, 6 * seeds)
+    assert not judged(replace(seeded, trials=seeded.tried), 2 * seeds)
