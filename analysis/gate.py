@@ -111,8 +111,8 @@ def behaviour_checks(figures: Mapping[str, Estimate | None], rules: PromotionCon
         _within("reply length over the references'", figures["length_ratio"], rules.min_length_ratio,
                 rules.max_length_ratio),
         _attentive(figures["attentiveness"], rules.min_attentiveness),
-        _within("keeps to its persona", figures["persona_adherence_plain"], rules.min_persona_adherence),
-        _within("keeps to a W++ persona", figures["persona_adherence_wpp"], rules.min_persona_adherence),
+        _adherent("keeps to its persona", figures["persona_adherence_plain"], rules.min_persona_adherence),
+        _adherent("keeps to a W++ persona", figures["persona_adherence_wpp"], rules.min_persona_adherence),
         _within("repeats itself", figures["repetition"], None, rules.max_repetition),
         _within("leaks markers or the next turn", figures["leaked"], None, rules.max_leaked),
         _within("unbalanced * or quotes", figures["unbalanced"], None, rules.max_unbalanced),
@@ -171,6 +171,14 @@ def _attentive(figure: Estimate | None, least: float) -> Check:
     if figure is None:
         return _not_asked(what, bound)
     return Check(what, _text(figure), bound, figure.low > least)
+
+
+def _adherent(what: str, figure: Estimate | None, least: float) -> Check:
+    """Ask whether nothing speaks against it: few prompts have a persona, and their mean is mostly noise."""
+    bound = f"interval not below {least:g}"
+    if figure is None:
+        return _not_asked(what, bound)
+    return Check(what, _text(figure), bound, figure.high >= least)
 
 
 def _within(what: str, figure: Estimate | None, low: float | None = None, high: float | None = None) -> Check:

@@ -53,7 +53,7 @@ class PromotionConfig:
     """Nats per token by which another prompt makes the true reply less likely; its 95% interval must lie
     above."""
     min_persona_adherence: float = 0.0
-    """The same with only the persona exchanged; its mean must not lie below."""
+    """The same with only the persona exchanged; its 95% interval must not lie below."""
     max_repetition: float = 0.25
     """Mean share of repeated word 4-grams in a reply."""
     max_leaked: float = 0.05

@@ -109,7 +109,8 @@ def test_good_behaviour_passes_and_what_cannot_be_shown_is_not_asked() -> None:
         ("length_ratio", Estimate(0.3, 0.2, 0.4, 9)),
         ("length_ratio", Estimate(3.0, 2.0, 4.0, 9)),
         ("attentiveness", Estimate(0.1, -0.1, 0.3, 9)),
-        ("persona_adherence_plain", Estimate(-0.1, -0.3, 0.1, 9)),
+        ("persona_adherence_plain", Estimate(-0.1, -0.3, -0.01, 9)),
+        ("persona_adherence_wpp", Estimate(-0.1, -0.3, -0.01, 9)),
         ("repetition", Estimate(0.5, 0.4, 0.6, 9)),
         ("leaked", Estimate(0.2, 0.1, 0.3, 9)),
         ("unbalanced", Estimate(0.2, 0.1, 0.3, 9)),
@@ -120,6 +121,13 @@ def test_good_behaviour_passes_and_what_cannot_be_shown_is_not_asked() -> None:
 )
 def test_each_bound_closes_the_gate_alone(figure: str, value: Estimate) -> None:
     assert len(failed(behaviour_checks({**GOOD, figure: value}, RULES))) == 1
+
+
+def test_a_persona_is_judged_by_its_interval_not_by_noise_about_the_bound() -> None:
+    for value in (-0.0001, 0.0001):
+        figures = {**GOOD, "persona_adherence_wpp": Estimate(value, -0.001, 0.001, 9)}
+        check = next(one for one in behaviour_checks(figures, RULES) if "W++" in one.what)
+        assert (check.bound, check.passed) == ("interval not below 0", True)
 
 
 def test_clean_data_passes_and_each_fault_is_named(search: SearchRecord) -> None:
