@@ -4,6 +4,7 @@ The bounds are those of the experiment (`spaces.promotion.PromotionConfig`). An 
 token.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -35,6 +36,8 @@ class Check:
     bound: str
     passed: bool | None
     """None when it cannot be asked; `measured` then says why."""
+    setting: str = ""
+    """What the bound is set by, `promotion.nll_tolerance=0.02`; empty where no setting changes it."""
 
 
 def passed(checks: Sequence[Check]) -> bool:
@@ -61,6 +64,7 @@ def nll_checks(
         f"{sent.nll:.4f} after {trained:.4f} in training",
         f"within {asked:g}",
         gap <= asked,
+        _of(rules, "nll_tolerance"),
     )
     what = "eval NLL below the base model"
     if search.base is None:
@@ -102,23 +106,24 @@ def seeds_check(search: SearchRecord, repeats: Sequence[TrialRecord], rules: Pro
     lost = len(repeats) - len(ends)
     told = f"{len(below)} of {len(repeats)} below" if repeats else "no run with another seed"
     told += f" ({', '.join(f'{one.nll:.4f}' for one in ends)})" if ends else ""
-    return Check(what, told + (f", {lost} not finished" if lost else ""), bound, len(below) >= asked)
+    told += f", {lost} not finished" if lost else ""
+    return Check(what, told, bound, len(below) >= asked, _of(rules, "confirming_seeds"))
 
 
 def behaviour_checks(figures: Mapping[str, Estimate | None], rules: PromotionConfig) -> list[Check]:
     """Ask whether the model behaves, by the figures of its replies."""
     return [
-        _within("reply length over the references'", figures["length_ratio"], rules.min_length_ratio,
-                rules.max_length_ratio),
-        _attentive(figures["attentiveness"], rules.min_attentiveness),
-        _adherent("keeps to its persona", figures["persona_adherence_plain"], rules.min_persona_adherence),
-        _adherent("keeps to a W++ persona", figures["persona_adherence_wpp"], rules.min_persona_adherence),
-        _within("repeats itself", figures["repetition"], None, rules.max_repetition),
-        _within("leaks markers or the next turn", figures["leaked"], None, rules.max_leaked),
-        _within("unbalanced * or quotes", figures["unbalanced"], None, rules.max_unbalanced),
-        _within("drifts into another language", figures["language_drift"], None, rules.max_language_drift),
-        _within("reaches the end token", figures["ended"], rules.min_ended),
-        _within("train less eval NLL", figures["train_minus_eval"], rules.min_train_minus_eval),
+        _within("reply length over the references'", figures["length_ratio"], rules, "min_length_ratio",
+                "max_length_ratio"),
+        _attentive(figures["attentiveness"], rules),
+        _adherent("keeps to its persona", figures["persona_adherence_plain"], rules),
+        _adherent("keeps to a W++ persona", figures["persona_adherence_wpp"], rules),
+        _within("repeats itself", figures["repetition"], rules, most="max_repetition"),
+        _within("leaks markers or the next turn", figures["leaked"], rules, most="max_leaked"),
+        _within("unbalanced * or quotes", figures["unbalanced"], rules, most="max_unbalanced"),
+        _within("drifts into another language", figures["language_drift"], rules, most="max_language_drift"),
+        _within("reaches the end token", figures["ended"], rules, "min_ended"),
+        _within("train less eval NLL", figures["train_minus_eval"], rules, "min_train_minus_eval"),
     ]  # fmt: skip
 
 
@@ -131,18 +136,20 @@ def data_checks(search: SearchRecord, rules: PromotionConfig) -> list[Check]:
     off = [name for name, value in RULES_OFF.items() if clean[name] == value]
     return [
         Check("cleaning rules", f"off: {', '.join(off)}" if off else "all on", "all on", not off),
-        _broken_check(data),
+        _broken_check(data, rules),
         Check(
             "replies kept by the cleaning rules",
             f"{data.kept / max(1, data.read):.1%} of {data.read:,}",
             f"at least {rules.min_kept_share:.0%}",
             data.kept >= rules.min_kept_share * data.read,
+            _of(rules, "min_kept_share"),
         ),
         Check(
             "held-out examples",
             f"{data.eval:,}",
             f"at least {rules.min_eval_examples:,}",
             data.eval >= rules.min_eval_examples,
+            _of(rules, "min_eval_examples"),
         ),
     ]
 
@@ -154,41 +161,55 @@ def is_clear(lead: Lead, rules: PromotionConfig) -> bool:
 
 def _lead_check(what: str, lead: Lead, rules: PromotionConfig) -> Check:
     measured = f"{abs(lead.nll):.4f} ± {lead.stderr:.4f} {lead_side(lead)}"
-    return Check(what, measured, _clearly(rules), is_clear(lead, rules))
+    return Check(what, measured, _clearly(rules), is_clear(lead, rules), _of(rules, "min_lead_stderrs"))
 
 
 def _clearly(rules: PromotionConfig) -> str:
     return f"below by {rules.min_lead_stderrs:g} standard errors"
 
 
-def _broken_check(data: DataReport) -> Check:
-    broken = data.dropped.get("broken line", 0)
-    return Check("lines that could not be read", f"{broken:,}", "none", broken == 0)
+def _broken_check(data: DataReport, rules: PromotionConfig) -> Check:
+    broken, most = data.dropped.get("broken line", 0), rules.max_broken_lines
+    bound = f"at most {most:,}" if most else "none"
+    return Check(
+        "lines that could not be read", f"{broken:,}", bound, broken <= most, _of(rules, "max_broken_lines")
+    )
 
 
-def _attentive(figure: Estimate | None, least: float) -> Check:
-    what, bound = "listens to the prompt", f"interval above {least:g}"
+def _attentive(figure: Estimate | None, rules: PromotionConfig) -> Check:
+    what, least = "listens to the prompt", rules.min_attentiveness
+    bound = f"interval above {least:g}"
     if figure is None:
         return _not_asked(what, bound)
-    return Check(what, _text(figure), bound, figure.low > least)
+    return Check(what, _text(figure), bound, figure.low > least, _of(rules, "min_attentiveness"))
 
 
-def _adherent(what: str, figure: Estimate | None, least: float) -> Check:
+def _adherent(what: str, figure: Estimate | None, rules: PromotionConfig) -> Check:
     """Ask whether nothing speaks against it: few prompts have a persona, and their mean is mostly noise."""
+    least = rules.min_persona_adherence
     bound = f"interval not below {least:g}"
     if figure is None:
         return _not_asked(what, bound)
-    return Check(what, _text(figure), bound, figure.high >= least)
+    return Check(what, _text(figure), bound, figure.high >= least, _of(rules, "min_persona_adherence"))
 
 
-def _within(what: str, figure: Estimate | None, low: float | None = None, high: float | None = None) -> Check:
-    """Ask whether a mean lies within its bounds."""
-    bounds = [f"at least {low:g}" if low is not None else "", f"at most {high:g}" if high is not None else ""]
+def _within(
+    what: str, figure: Estimate | None, rules: PromotionConfig, least: str = "", most: str = ""
+) -> Check:
+    """Ask whether a mean lies within its bounds, given by the names of their settings."""
+    low = getattr(rules, least) if least else -math.inf
+    high = getattr(rules, most) if most else math.inf
+    bounds = [f"at least {low:g}" if least else "", f"at most {high:g}" if most else ""]
     bound = ", ".join(text for text in bounds if text)
     if figure is None:
         return _not_asked(what, bound)
-    fits = (low is None or figure.value >= low) and (high is None or figure.value <= high)
-    return Check(what, _text(figure), bound, fits)
+    missed = most if figure.value > high else least
+    return Check(what, _text(figure), bound, low <= figure.value <= high, _of(rules, missed or most))
+
+
+def _of(rules: PromotionConfig, name: str) -> str:
+    """Write a setting as `--set` takes it."""
+    return f"promotion.{name}={getattr(rules, name)}"
 
 
 def _not_asked(what: str, bound: str) -> Check:

@@ -202,6 +202,9 @@ def print_checks(console: Console, checks: Sequence[Check]) -> None:
     if failed:
         told = f"The gate is closed: {len(failed)} of {asked} failed ({list_text(failed)})"
         console.print(Text(told, style="bold red"))
+        bounds = list(dict.fromkeys(one.setting for one in checks if one.passed is False and one.setting))
+        if bounds:
+            _print(console, "  bounds that --set changes: ", ", ".join(bounds))
     else:
         console.print(Text(f"The gate is open: all {asked} passed", style="bold green"))
 

@@ -46,6 +46,8 @@ class PromotionConfig:
     min_eval_examples: int = 64
     min_kept_share: float = 0.05
     """Of the replies read, how many the cleaning rules must have left."""
+    max_broken_lines: int = 0
+    """Lines of the sources that could not be read and were skipped (`data.skip_broken_lines`)."""
     min_length_ratio: float = 0.5
     """Mean length of the replies over that of the references: below it they are short responses."""
     max_length_ratio: float = 2.0
@@ -75,6 +77,8 @@ class PromotionConfig:
         seeds, shard = self.confirming_seeds, self.max_shard_gb
         check(seeds >= 0, "promotion.confirming_seeds", seeds, "must be 0 (none) or more", "set it to 2")
         check(shard > 0, "promotion.max_shard_gb", shard, "must be above 0", "set it to 5")
+        broken = self.max_broken_lines
+        check(broken >= 0, "promotion.max_broken_lines", broken, "must be 0 (none) or more", "set it to 0")
         tolerance = self.nll_tolerance
         check(tolerance > 0, "promotion.nll_tolerance", tolerance, "must be above 0", "set it to 0.02")
         known = ("auto", "fp16", "bf16", "fp32")

@@ -8,9 +8,10 @@ from rich.console import Console
 from analysis.answer import tell
 from analysis.compare import compare
 from analysis.figures import ladder
+from analysis.gate import Check
 from analysis.rank import answer
 from analysis.records import SearchRecord
-from analysis.table import MAX_ROWS, PIPED_WIDTH, make_console, print_report, table_order
+from analysis.table import MAX_ROWS, PIPED_WIDTH, make_console, print_checks, print_report, table_order
 from spaces.words import seconds_text
 from tests.unit.analysis.conftest import ahead_midway
 from train_fn.times import PARTS
@@ -124,3 +125,17 @@ def test_runs_that_confirm_a_trial_stand_below_it_and_say_so(seeded: SearchRecor
     assert ", 4 runs to confirm the best\n" in text
     assert f"{best.id} with seed 1: trained its" in text
     assert "  seeds: Confirmed with 2 other seeds: " in text
+
+
+def test_a_closed_gate_names_the_settings_of_what_failed() -> None:
+    out = io.StringIO()
+    checks = [
+        Check("confirmed by other seeds", "none", "2 seeds", False, "promotion.confirming_seeds=2"),
+        Check("cleaning rules", "off: markers", "all on", False),
+        Check("repeats itself", "0.1", "at most 0.25", True, "promotion.max_repetition=0.25"),
+    ]
+    print_checks(Console(file=out, width=120), checks)
+    assert out.getvalue().splitlines()[-2:] == [
+        "The gate is closed: 2 of 3 failed (confirmed by other seeds and cleaning rules)",
+        "  bounds that --set changes: promotion.confirming_seeds=2",
+    ]
