@@ -4,6 +4,7 @@ Imports torch and transformers, which take seconds: only entry points import thi
 """
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from transformers import logging as transformers_logging
 from analysis.plain_model import DTYPES
 from analysis.promotion import WEIGHTS, cannot_write, sha256_of
 from spaces.promotion import BehaviourConfig, PromotionConfig
-from train_fn.disk import is_full
+from train_fn.disk import is_full, share_weights
 from train_fn.errors import InputError
 
 ADAPTER = "adapter"
@@ -56,6 +57,7 @@ def write_package(weights: Path, folder: Path, rules: PromotionConfig, sampling:
             _copy_adapter(weights, partial)
         else:
             model.save_pretrained(partial, max_shard_size=f"{rules.max_shard_gb:g}GB")
+            share_weights(partial)
             generation_config(tokenizer, sampling).save_pretrained(partial)
         _keep_times(folder, partial)
         shutil.rmtree(folder, ignore_errors=True)
@@ -102,7 +104,7 @@ def _keep_times(before: Path, now: Path) -> None:
     for file in now.iterdir():
         old = before / file.name
         if file.suffix in WEIGHTS and old.is_file() and sha256_of(old) == sha256_of(file):
-            shutil.copystat(old, file)
+            os.utime(file, ns=(old.stat().st_atime_ns, old.stat().st_mtime_ns))
 
 
 def _copy_adapter(weights: Path, folder: Path) -> None:

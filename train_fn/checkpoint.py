@@ -33,7 +33,7 @@ from torch.utils._pytree import tree_map
 from train_fn.checkpoint_files import complete_folders, find_problem, remove_partial, tokens_of
 from train_fn.checkpoint_writer import Copy, Write
 from train_fn.config import LoraConfig, TrainConfig
-from train_fn.disk import DISK_ERRORS, unwritten
+from train_fn.disk import DISK_ERRORS, share_weights, unwritten
 from train_fn.engine import Engine, gathered
 from train_fn.errors import InputError
 from train_fn.loss import PackedLoss
@@ -201,6 +201,7 @@ def _write_weights(
             model.load_state_dict(state, strict=False)
         model.config._attn_implementation = "eager"  # our attention is no business of whoever loads it
         model.save_pretrained(unfinished)
+        share_weights(unfinished)
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(unfinished, folder)
     except DISK_ERRORS as error:

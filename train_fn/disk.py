@@ -27,3 +27,9 @@ def unwritten(what: str, below: Path, error: Exception) -> str:
     free = shutil.disk_usage(there).free / 2**20
     told = f"{what} cannot be written below {below}: {first_line} ({free:,.0f} MiB are free there)"
     return f"{told}; make room and start again"
+
+
+def share_weights(folder: Path) -> None:
+    """Give weights in a model's folder the mode of its `config.json`: safetensors hides them from others."""
+    for weights in folder.rglob("*.safetensors"):
+        shutil.copymode(folder / "config.json", weights)

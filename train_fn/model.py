@@ -4,6 +4,7 @@ import copy
 import fcntl
 import hashlib
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,6 +120,7 @@ def _shared_state(
             state = _read_state(config, path, hf_config, seed)
             try:
                 save_file(state, partial)
+                shutil.copymode(lock.name, partial)  # safetensors hides it from others
             except DISK_ERRORS as error:
                 partial.unlink(missing_ok=True)
                 raise InputError(unwritten("the host copy of the base model", file.parent, error)) from error

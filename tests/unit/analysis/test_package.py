@@ -32,6 +32,18 @@ def test_a_package_is_a_whole_model_with_the_sampling_settings(tmp_path: Path) -
     assert settings.eos_token_id == model.config.eos_token_id
 
 
+def test_weights_can_be_read_by_whoever_can_read_the_rest_of_a_package_even_one_from_before(
+    tmp_path: Path,
+) -> None:
+    write_package(bundled_folder(), tmp_path / "sent", RULES, SAMPLING)
+    weights = tmp_path / "sent" / "model.safetensors"
+    weights.chmod(0o600)
+    before = weights.stat()
+    write_package(bundled_folder(), tmp_path / "sent", RULES, SAMPLING)
+    assert len({file.stat().st_mode for file in (tmp_path / "sent").iterdir()}) == 1
+    assert weights.stat().st_mtime_ns == before.st_mtime_ns
+
+
 def test_what_was_trained_in_fp32_is_written_as_bf16(tmp_path: Path) -> None:
     write_package(bundled_folder(), tmp_path / "wide", replace(RULES, dtype="fp32"), SAMPLING)
     write_package(tmp_path / "wide", tmp_path / "sent", RULES, SAMPLING)

@@ -204,6 +204,14 @@ def test_weights_that_the_disk_does_not_take_are_one_line_and_leave_nothing(
     assert not [path.name for path in tmp_path.iterdir() if "weights" in path.name]
 
 
+@pytest.mark.parametrize("rank", [0, 2])
+def test_weights_can_be_read_by_whoever_can_read_the_rest(tmp_path: Path, rank: int) -> None:
+    run(tmp_path, run__eval_at_tokens=(), model__lora=LoraConfig(rank=rank, targets=("dense",)))
+    files = [file for file in (tmp_path / "weights").rglob("*") if file.is_file()]
+    assert sum(file.suffix == ".safetensors" for file in files) == (2 if rank else 1)
+    assert len({file.stat().st_mode for file in files}) == 1
+
+
 def test_all_ranks_hear_that_the_weights_could_not_be_written(tmp_path: Path) -> None:
     spawn(train_on_a_full_disk, args=(str(tmp_path),), nprocs=2)
     assert {file.name for file in tmp_path.glob("told-*")} == {"told-0", "told-1"}

@@ -36,6 +36,7 @@ def test_a_host_copy_that_the_disk_does_not_take_is_one_line_and_leaves_nothing(
     assert "\n" not in str(caught.value)
     assert [file.suffix for file in cache.iterdir()] == [".lock"]
     load_base(config, cache_dir=cache)
+    assert len({file.stat().st_mode for file in cache.iterdir()}) == 1
 
 
 @pytest.mark.parametrize("kind", ["gptj", "gpt_neox"])
