@@ -32,8 +32,8 @@ from train_fn.times import PARTS
 
 MAX_ROWS = 20
 PIPED_WIDTH = 140
-WIDTH, WIDTH_OF_VALUE = 94, 11
-"""Of a table of trials with its reasons: without sampled values, and of each of these."""
+WIDTH, WIDTH_OF_VALUE = 85, 11
+"""Of a table of trials with its reasons: without their names and sampled values, and of each of these."""
 _STYLES = {"finished": "green", "diverged": "red", "overflowing": "red", "failed": "red", "running": "cyan"}
 
 
@@ -102,7 +102,8 @@ def _print(console: Console, label: str, text: str, style: str = "") -> None:
 def _print_trials(console: Console, search: SearchRecord, found: Answer) -> None:
     """Print the first `MAX_ROWS` trials; what does not fit beside them in words below."""
     shown = table_order(search.trials)[:MAX_ROWS]
-    is_wide = console.width >= WIDTH + WIDTH_OF_VALUE * len(search.experiment["space"])
+    longest = max((len(trial.id) for trial in shown), default=0)
+    is_wide = console.width >= WIDTH + longest + WIDTH_OF_VALUE * len(search.experiment["space"])
     console.print(trial_table(search, found, is_wide))
     left = len(search.trials) - MAX_ROWS
     if left > 0:

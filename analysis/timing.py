@@ -6,7 +6,7 @@ partitioning: each goes to the lane that has been free the longest). Lanes are s
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from analysis.records import Interval, SearchRecord, TrialRecord
 
@@ -70,7 +70,7 @@ def timing(search: SearchRecord) -> Timing:
         # A slot goes on before the end of its last trial is written down, which takes a moment.
         begin = max(_clock(search.commands, attempt.start - attempt.ahead_s), *free[lane : lane + 1], 0.0)
         free[lane : lane + 1] = [end]
-        blocks.append(Block(trial, lane, begin, end, part))
+        blocks.append(Block(trial, lane, begin, end, _at_most(part, end - begin)))
     lanes = []
     for lane in range(len(free)):
         busy = _sum([block.spent for block in blocks if block.lane == lane])
@@ -115,6 +115,12 @@ def _known(trial: TrialRecord) -> Spent:
 def _clock(commands: Sequence[Interval], time: float) -> float:
     """Return how long the search had run at that time, its pauses left out."""
     return sum(min(max(time - command.start, 0.0), command.seconds) for command in commands)
+
+
+def _at_most(part: Spent, seconds: float) -> Spent:
+    """Shrink what was spent to so many seconds, its parts alike."""
+    share = min(1.0, seconds / part.total) if part.total > 0 else 1.0
+    return Spent(*(share * getattr(part, one.name) for one in fields(Spent)))
 
 
 def _sum(parts: Sequence[Spent]) -> Spent:

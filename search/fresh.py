@@ -8,6 +8,20 @@ from search.ledger import FILE_NAME as LEDGER
 from search.study import JOURNAL
 from search.summary import FILE_NAME as SUMMARY
 from train_fn.errors import InputError
+from train_fn.working_copy import place_of, shown
+
+
+def check_fresh(storage: Path, name: str) -> None:
+    """Refuse to begin anew where the old search cannot be moved aside.
+
+    Raises:
+        InputError: The storage folder is the working copy of a store.
+    """
+    if place_of(storage / name) is not None:
+        raise InputError(
+            f"--fresh renames the search that is there, and no store does that at once: "
+            f"--storage {shown(storage)} stays as it is; begin anew under another path"
+        )
 
 
 def set_aside(storage: Path, name: str) -> Path | None:

@@ -8,6 +8,7 @@ from search import tracking_uri
 from search.cli import experiment_parser, prepare_environment, resolve
 from search.cluster import Cluster, find_address, local_machine
 from search.continuation import check_unchanged
+from search.fresh import check_fresh
 from search.halving import with_rungs
 from search.ledger import FILE_NAME as LEDGER
 from search.ledger import read_events
@@ -63,6 +64,8 @@ def _show_plan(experiment: Experiment, storage: Path, address: str, fresh: bool)
         InputError: It cannot, or the search that is there is another one.
     """
     check_storage(storage)
+    if fresh:
+        check_fresh(storage, experiment.name)
     tracking_uri.resolve(experiment.tracking.uri, os.environ.get("MLFLOW_TRACKING_URI"), storage)
     past = [] if fresh else list(read_events(storage / experiment.name / LEDGER))
     check_unchanged(with_rungs(experiment), None, past)

@@ -17,7 +17,7 @@ from search.cluster import Cluster, local_machine
 from search.code_version import code_version
 from search.continuation import check_code, check_unchanged
 from search.data import prepared_data
-from search.fresh import set_aside
+from search.fresh import check_fresh, set_aside
 from search.halving import with_rungs
 from search.ledger import FILE_NAME as LEDGER
 from search.ledger import Ledger, read_events
@@ -42,11 +42,10 @@ from spaces.words import count_text, tokens_text
 from train_fn.command import EXIT_INTERRUPTED
 from train_fn.config import TrainConfig
 from train_fn.data_report import summary_line
-from train_fn.errors import InputError
 from train_fn.limits import check_vocabulary
 from train_fn.model_files import check_model_files
 from train_fn.prepared import Prepared
-from train_fn.working_copy import place_of, shown
+from train_fn.working_copy import place_of
 
 PLAN = "plan.md"
 DATA_REPORT = "data_report.json"
@@ -75,11 +74,8 @@ def run_session(
         InputError: The plan cannot work, or something it needs is not there.
     """
     make_storage(storage)
-    if fresh and place_of(storage / experiment.name) is not None:
-        raise InputError(
-            f"--fresh renames the search that is there, and no store does that at once: "
-            f"--storage {shown(storage)} stays as it is; begin anew under another path"
-        )
+    if fresh:
+        check_fresh(storage, experiment.name)
     uri = tracking_uri.resolve(experiment.tracking.uri, os.environ.get("MLFLOW_TRACKING_URI"), storage)
     folder = storage / experiment.name
     # A supervisor stops us with SIGTERM; it deserves the same clean end as Ctrl-C.

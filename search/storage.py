@@ -35,9 +35,9 @@ def check_storage(storage: Path) -> None:
 
 
 def existing_parent(path: Path) -> Path:
-    """Return the path, or the nearest folder above it that exists."""
+    """Return the path, or the nearest one above it that exists, be it as a link to nowhere."""
     path = path.absolute()
-    return next(folder for folder in (path, *path.parents) if folder.exists())
+    return next(folder for folder in (path, *path.parents) if folder.exists() or folder.is_symlink())
 
 
 def _error(code: int) -> OSError:

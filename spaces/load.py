@@ -78,6 +78,8 @@ def _checked(found: object, name: str, file: Path) -> Experiment:
                 f"{file}: {field} = {value!r:.80} is no {kind.__name__}; give one as spaces/exp4.py does"
             )
     for path, value in found.space.items():
+        if not isinstance(path, str):
+            raise InputError(f'{file}: space has the key {path!r}, which is no path; write "optim.lr"')
         if not isinstance(value, BaseDistribution):
             raise InputError(
                 f"{file}: space[{path!r}] = {value!r:.80} is no distribution; "

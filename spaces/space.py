@@ -62,8 +62,10 @@ def _check_ends(experiment: Experiment, path: str, distribution: BaseDistributio
     for value in _ends(distribution):
         try:
             apply(experiment.base, {path: value})
-        except InputError as error:
+        except (InputError, TypeError) as error:
             broken = str(error).partition("; ")[0]
+            if isinstance(error, TypeError):  # the rules compare numbers
+                broken = f"{path} = {value!r} is of another type than its field"
             what = "the lower end" if value == getattr(distribution, "low", None) else "the upper end"
             if isinstance(distribution, CategoricalDistribution):
                 what = "one of the values"

@@ -51,4 +51,10 @@ def _kept_open(stream: Any) -> Any:
         return stream  # of a test
     stream.flush()
     raw = io.BufferedWriter(_Dropping(stream.fileno(), "w", closefd=False))
-    return io.TextIOWrapper(raw, encoding=stream.encoding, errors=stream.errors, line_buffering=True)
+    return io.TextIOWrapper(
+        raw,
+        encoding=stream.encoding,
+        errors=stream.errors,
+        line_buffering=True,
+        write_through=stream.write_through,
+    )

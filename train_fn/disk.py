@@ -1,5 +1,6 @@
 """What a full or broken disk looks like, and how it is told."""
 
+import contextlib
 import shutil
 from pathlib import Path
 
@@ -32,4 +33,10 @@ def unwritten(what: str, below: Path, error: Exception) -> str:
 def share_weights(folder: Path) -> None:
     """Give weights in a model's folder the mode of its `config.json`: safetensors hides them from others."""
     for weights in folder.rglob("*.safetensors"):
-        shutil.copymode(folder / "config.json", weights)
+        share(weights, folder / "config.json")
+
+
+def share(weights: Path, like: Path) -> None:
+    """Give weights the mode of another file, where the file system has modes: no trial is lost for that."""
+    with contextlib.suppress(OSError):
+        shutil.copymode(like, weights)

@@ -4,7 +4,6 @@ import copy
 import fcntl
 import hashlib
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from transformers.utils.hub import cached_file, extract_commit_hash
 from train_fn.attention import PACKED, register
 from train_fn.bundled_path import bundled_folder
 from train_fn.config import LoraConfig, ModelConfig, TrainConfig, check
-from train_fn.disk import DISK_ERRORS, unwritten
+from train_fn.disk import DISK_ERRORS, share, unwritten
 from train_fn.errors import InputError
 from train_fn.limits import check_positions, positions_of
 from train_fn.loss_rows import read_again
@@ -120,7 +119,7 @@ def _shared_state(
             state = _read_state(config, path, hf_config, seed)
             try:
                 save_file(state, partial)
-                shutil.copymode(lock.name, partial)  # safetensors hides it from others
+                share(partial, Path(lock.name))  # safetensors hides it from others
             except DISK_ERRORS as error:
                 partial.unlink(missing_ok=True)
                 raise InputError(unwritten("the host copy of the base model", file.parent, error)) from error

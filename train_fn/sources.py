@@ -1,11 +1,13 @@
 """Read conversations from files, file systems, the Hub, and the packages that carry the bundled dialogues."""
 
+import codecs
 import hashlib
 import importlib.metadata
 import importlib.resources
 import json
 import lzma
 import os
+import re
 import time
 import zipfile
 import zlib
@@ -18,6 +20,13 @@ from train_fn.config import DataConfig
 from train_fn.errors import InputError
 from train_fn.formats import ACCEPTED, Conversation, RowError, Turn, conversation
 
+_MAGIC = {
+    b"\x1f\x8b": "gzip; give its name the end .gz",
+    b"PAR1": "Parquet; write each row as a JSON object on a line of its own",
+}
+_AS_CSV = f"CSV; write each row as a JSON object on a line of its own, in a form such as {ACCEPTED}"
+_CSV = re.compile(rb"""(?:"[^"]*"|[\w .-]+)(?:[,;\t](?:"[^"]*"|[\w .-]*))+""")
+"""A first row of names; a line of prose, a comment or a piece of JSON is none."""
 _FORMAT_VERSION = "2"
 """Counts up when the same bytes are read in another way, so that prepared data is made anew."""
 _CHUNK_BYTES = 1 << 22
@@ -107,8 +116,8 @@ def fingerprint(address: str, hub_split: str, memo_dir: Path) -> str:
 
 def local_path(source: str) -> Path | None:
     """Return the file a source names on this machine, None for bundled, Hub and remote ones."""
-    if source.startswith("file://"):
-        return Path(source.removeprefix("file://"))
+    if source.startswith("file:"):
+        return Path(source.removeprefix("file:").removeprefix("//")).expanduser()
     if source.startswith(("hub:", "bundled:")) or "://" in source:
         return None
     return Path(source).expanduser()
@@ -162,7 +171,7 @@ def _lines(address: str, source: int, config: DataConfig) -> Iterator[Row]:
                 row = conversation(json.loads(line), place, source)
             except (RowError, ValueError, RecursionError) as error:
                 form = form or ("" if sound else _other_form(line))
-                if form and not config.skip_broken_lines:
+                if form and not config.skip_broken_lines and not (form == _AS_CSV and _is_followed(file)):
                     break
                 why = str(error) if isinstance(error, RowError) else f"is no JSON ({error})"
                 yield _broken(f"{address}:{number}", place, why, config)
@@ -177,16 +186,24 @@ def _lines(address: str, source: int, config: DataConfig) -> Iterator[Row]:
 
 def _other_form(line: bytes) -> str:
     """Say what a file looks like whose first line is no JSON object, and the way out; empty if like one."""
-    text = line.strip()
-    if line.startswith((b"\xff\xfe", b"\xfe\xff")) or b"{\0" in line or b"\0{" in line:
+    text = line.removeprefix(codecs.BOM_UTF8).strip()
+    if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"{\0" in line or b"\0{" in line:
         return "UTF-16; make it UTF-8: iconv -f UTF-16 -t UTF-8 OLD > NEW"
-    if text.startswith(b"["):
+    for magic, form in _MAGIC.items():
+        if line.startswith(magic):
+            return form
+    if text == b"[" or text.replace(b" ", b"").startswith(b"[{"):
         return "a JSON array; put each object on a line of its own: jq -c '.[]' OLD > NEW"
     if text == b"{":
         return "JSON over several lines; put each object on one line: jq -c . OLD > NEW"
-    if not text.startswith(b"{") and any(mark in text for mark in (b",", b";", b"\t")):
-        return f"CSV; write each row as a JSON object on a line of its own, in a form such as {ACCEPTED}"
+    if _CSV.fullmatch(text):
+        return _AS_CSV
     return ""
+
+
+def _is_followed(file: IO[bytes]) -> bool:
+    """Tell whether the next line is an object: then the one before it alone is odd."""
+    return next((line for line in file if line.strip()), b"").lstrip().startswith(b"{")
 
 
 def _broken(where: str, place: str, why: str, config: DataConfig) -> Broken:

@@ -11,7 +11,16 @@ from analysis.figures import ladder
 from analysis.gate import Check
 from analysis.rank import answer
 from analysis.records import SearchRecord
-from analysis.table import MAX_ROWS, PIPED_WIDTH, make_console, print_checks, print_report, table_order
+from analysis.table import (
+    MAX_ROWS,
+    PIPED_WIDTH,
+    WIDTH,
+    WIDTH_OF_VALUE,
+    make_console,
+    print_checks,
+    print_report,
+    table_order,
+)
 from spaces.words import seconds_text
 from tests.unit.analysis.conftest import ahead_midway
 from train_fn.times import PARTS
@@ -92,6 +101,18 @@ def test_on_a_narrow_terminal_reasons_and_times_stand_below_the_trials_in_words(
         assert f"{trial.id}  {seconds_text(trial.times.total_s if trial.times else 0)} (start " in timed
     halved = next(trial for trial in table_order(seeded.trials) if trial.status == "halved")
     assert halved.reason in " ".join(ended.split())
+
+
+def test_a_long_name_leaves_no_less_room_for_reasons(seeded: SearchRecord) -> None:
+    name = "exp_lora_on_my_dialogues"
+    trials = tuple(replace(trial, search=name) for trial in seeded.trials)
+    long = replace(seeded, name=name, trials=trials)
+    narrow = "Why these trials ended:"
+    space = len(seeded.experiment["space"])
+    edge = WIDTH + len("exp9-0000") + WIDTH_OF_VALUE * space
+    more = len(name) - len("exp9")
+    assert [narrow in printed(seeded, width=w) for w in (edge - 1, edge)] == [True, False]
+    assert [narrow in printed(long, width=w) for w in (edge + more - 1, edge + more)] == [True, False]
 
 
 def test_wrapped_lines_keep_their_indent(seeded: SearchRecord) -> None:

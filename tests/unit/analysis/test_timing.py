@@ -100,6 +100,8 @@ def test_an_end_that_is_written_down_late_needs_no_lane_of_its_own(search: Searc
     )
     found = timing(replace(search, commands=(Interval(0.0, 9.0),), trials=trials))
     assert [(block.lane, block.begin_s) for block in found.blocks] == [(0, 1.0), (0, 5.0)]
+    assert [block.spent.total for block in found.blocks] == pytest.approx([4.0, 4.0])
+    assert found.total.total == pytest.approx(9.0)
 
 
 def test_trials_at_the_same_time_need_as_many_lanes(search: SearchRecord) -> None:

@@ -27,6 +27,13 @@ def test_a_look_refuses_in_the_same_words_as_the_making(tmp_path: Path, name: st
     assert told[0] == told[1]
 
 
+def test_a_link_to_a_folder_that_is_gone_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "unmounted").symlink_to(tmp_path / "gone")
+    for ask in (check_storage, make_storage):
+        with pytest.raises(InputError, match="cannot be made"):
+            ask(tmp_path / "unmounted")
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_nobody_may_write_to_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)

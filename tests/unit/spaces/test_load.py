@@ -79,6 +79,7 @@ COPY = "from dataclasses import replace\nfrom optuna.distributions import *\nfro
         ("{own}, budget=16)", ": budget = 16 is no BudgetConfig; give one"),
         ("{own}, known_good={{'optim.lr': 1e-3}})", ": known_good = {{'optim.lr': 0.001}} is no tuple"),
         ("{own}, known_good=('optim.lr',))", ": known_good holds 'optim.lr', which is no point"),
+        ("{own}, space={{3: FloatDistribution(1, 2)}})", ": space has the key 3, which is no path"),
         (None, " has no function `def experiment(profile)`"),
     ],
 )

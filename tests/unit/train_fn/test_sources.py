@@ -100,6 +100,32 @@ def test_a_file_of_another_form_is_called_by_its_name(tmp_path, content, said):
         assert "skip" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "first",
+    [
+        "# exported, by me",
+        "name,reply",
+        'mpt": "hi", "output": "hello"}',
+        '\ufeff{"prompt": "hi", "response": "hello"}',
+        '"a, b"',
+        '["hi", "hello"]',
+        "Hello, how are you?",
+    ],
+)
+def test_one_odd_line_before_sound_ones_is_told_by_its_number(tmp_path, first):
+    file = write(tmp_path / "a.jsonl", f"{first}\n", ROW)
+    with pytest.raises(InputError, match=r"a\.jsonl:1 .*skip_broken_lines"):
+        read(file)
+    assert len(read(file, skip_broken_lines=True)) == 2
+
+
+@pytest.mark.parametrize(("first", "said"), [(b"\x1f\x8b\x08", "gzip"), (b"PAR1", "Parquet")])
+def test_an_archive_under_another_name_is_called_that(tmp_path, first, said):
+    (tmp_path / "a.jsonl").write_bytes(first + b" and more")
+    with pytest.raises(InputError, match=f"looks like {said}; "):
+        read(tmp_path / "a.jsonl")
+
+
 def test_a_first_line_of_another_form_may_be_skipped(tmp_path):
     file = write(tmp_path / "a.jsonl", "[1, 2]\n", ROW)
     assert len(read(file, skip_broken_lines=True)) == 2
