@@ -5,6 +5,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two threads on two shared cores are slower than one
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.pop("COLUMNS", None)  # commands lay out what they print by it, and pytest's workers are told one
 
 import pytest
 import torch

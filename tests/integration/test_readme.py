@@ -33,10 +33,11 @@ def test_the_two_commands_are_those_of_the_projects_own_check() -> None:
     assert "test" in extras
 
 
+DATA = [*SMALL, "data.eval_fraction=0.2"]
 SETTINGS = {
-    "search.run": [*SMALL, "data.eval_fraction=0.2", "budget.trials=2", "behaviour.prompts=4"],
-    "search.trial": [*SMALL],
-    "search.data": [*SMALL],
+    "search.run": [*DATA, "budget.trials=2", "behaviour.prompts=4"],
+    "search.trial": DATA,
+    "search.data": DATA,
     "analysis.promote": [
         "promotion.confirming_seeds=0",
         "promotion.min_eval_examples=16",
@@ -73,7 +74,7 @@ def test_the_walk_from_own_dialogues_to_a_promoted_branch(
             pytest.fail(f"{line}: exit {done.returncode}\n{done.stdout}\n{done.stderr}")
         ran.append(module)
         if "--plan" in words and "--storage" in words:
-            assert "counted when these sources were last prepared" in done.stdout
+            assert "counted on the prepared data" in done.stdout
         if module == "search.trial":
             assert "data: reading" not in done.stdout, "what the first step prepared is found"
         if "--push" in words:

@@ -76,13 +76,8 @@ def test_the_page_can_go_elsewhere_and_mlflow_that_is_not_there_is_one_line(
 
 @pytest.mark.parametrize("words", [["exp9", "--compare", "exp8"], ["--compare", "exp9", "exp8"]])
 def test_several_searches_are_compared(
-    storage: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    words: list[str],
+    storage: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "140")  # that of whoever runs the tests may be any
     copy(storage, tmp_path)
     copy(storage, tmp_path, "exp8")
     assert report.main([*words, "--storage", str(tmp_path), "--no-mlflow"]) == 0
