@@ -26,7 +26,9 @@ def test_where_the_leader_is_lost_late_the_trial_it_had_stopped_is_run_to_its_en
     assert finished["config"] == stopped["config"]
     assert summary["best"]["id"] == finished["id"]
     assert (again["confirms"], again["status"]) == (finished["number"], "finished")
-    assert "no trial came to its end, so the best halved one is run there: exp4-0002" in done.stdout
+    assert (
+        "no trial came to its end, so the best halved one that is left is run there: exp4-0002" in done.stdout
+    )
     assert Path(summary["best"]["checkpoint"]).is_dir()
     first = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=400)
     assert "the search exp4 is finished" in first.stdout, first.stdout + first.stderr
