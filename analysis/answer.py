@@ -139,8 +139,7 @@ def _saved(search: SearchRecord, found: Answer) -> str:
     saved = found.saved
     if not saved.tokens:
         return "No trial was stopped early, so nothing was saved."
-    again = {trial.finishes for trial in search.trials}  # run to their end after all
-    halved = sum(trial.status == "halved" and trial.number not in again for trial in search.trials)
+    halved = len(search.halved)
     doomed = sum(trial.doomed for trial in search.trials)
     parts = []
     if halved:

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 
 from analysis.records import Scored, SearchRecord, TrialRecord
 from train_fn.confirmation import (
-    T_975,
-    Z_975,
     Candidate,
     Confirmation,
     SeedRun,
     confirmation,
+    lead_noise,
     pooled_spread,
 )
 from train_fn.lead import Lead, paired_lead
@@ -196,9 +195,7 @@ def _noise(lead: Lead, found: Confirmation | None) -> float:
     """
     if found is None or not found.confirmed:
         return 0.0
-    spread = pooled_spread([one.nlls for one in found.confirmed])
-    t = T_975[min(spread.degrees, len(T_975)) - 1]
-    return math.hypot(t * spread.sd * math.sqrt(2), Z_975 * lead.stderr)
+    return lead_noise(pooled_spread([one.nlls for one in found.confirmed]), 1, 1, lead.stderr)
 
 
 def cost(search: SearchRecord) -> Cost:
@@ -213,13 +210,10 @@ def cost(search: SearchRecord) -> Cost:
 def saved(search: SearchRecord) -> Saved:
     """Add up what stopped trials did not spend."""
 
-    def left(trials: list[TrialRecord]) -> int:
+    def left(trials: Sequence[TrialRecord]) -> int:
         return sum(max(0, search.max_tokens - trial.tokens_seen) for trial in trials)
 
-    again = {trial.finishes for trial in search.trials}  # run to their end after all
-    halved = left(
-        [trial for trial in search.trials if trial.status == "halved" and trial.number not in again]
-    )
+    halved = left(search.halved)
     doomed = left([trial for trial in search.trials if trial.doomed])
     tokens = sum(trial.tokens_seen for trial in search.trials)
     train_s = sum(trial.train_s for trial in search.trials)

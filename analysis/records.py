@@ -196,6 +196,12 @@ class SearchRecord:
         return tuple(trial for trial in self.trials if trial.confirms is None)
 
     @property
+    def halved(self) -> tuple[TrialRecord, ...]:
+        """The trials that were halved for good: none of them ran again to its end."""
+        again = {trial.finishes for trial in self.trials}
+        return tuple(t for t in self.trials if t.status == "halved" and t.number not in again)
+
+    @property
     def repeats(self) -> tuple[TrialRecord, ...]:
         """The runs that confirm a trial."""
         return tuple(trial for trial in self.trials if trial.confirms is not None)

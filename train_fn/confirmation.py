@@ -178,9 +178,21 @@ def pooled_spread(groups: Sequence[Sequence[float]]) -> Spread:
 def _lead(first: Candidate, second: Candidate, spread: Spread) -> SeedLead:
     a, b = _evaluations(first), _evaluations(second)
     nll, by_examples = paired_difference(_mean_evaluation(b), _mean_evaluation(a))
-    by_seeds = spread.sd * math.sqrt(1 / len(a) + 1 / len(b))
+    return SeedLead(first.trial, second.trial, nll, lead_noise(spread, len(a), len(b), by_examples))
+
+
+def lead_noise(spread: Spread, runs: int, other_runs: int, by_examples: float) -> float:
+    """Return half the width of the 95% interval of a difference of means, as `confirmation` explains it.
+
+    Args:
+        spread: Of single runs.
+        runs: Behind the first mean.
+        other_runs: Behind the second.
+        by_examples: Standard error of the paired difference, from examples alone.
+    """
+    by_seeds = spread.sd * math.sqrt(1 / runs + 1 / other_runs)
     t = T_975[min(spread.degrees, len(T_975)) - 1]
-    return SeedLead(first.trial, second.trial, nll, math.hypot(t * by_seeds, Z_975 * by_examples))
+    return math.hypot(t * by_seeds, Z_975 * by_examples)
 
 
 def _preferred(tied: Sequence[Candidate]) -> tuple[Candidate, str]:
